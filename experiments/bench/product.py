@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ class Product:
     transport: str = "inproc"
     clients: int = 1
     in_flight: int = 1
+    server_batch: int = 1
+    server_threads: int = 1
 
     def __call__(self, setting: Setting, blocks: int, rest: Rest) -> None:
-        config = setting.config(
-            rounds=blocks, clients=self.clients, in_flight=self.in_flight, transport=self.transport
-        )
+        config = setting.config(rounds=blocks, **asdict(self))
 
         def new_folder() -> Path:
             return Path(tempfile.mkdtemp(dir=setting.folder))

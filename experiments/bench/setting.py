@@ -55,7 +55,14 @@ class Setting:
         return self.folder / "start"
 
     def config(
-        self, *, rounds: int, clients: int = 1, in_flight: int = 1, transport: str = "inproc"
+        self,
+        *,
+        rounds: int,
+        clients: int = 1,
+        in_flight: int = 1,
+        server_batch: int = 1,
+        server_threads: int = 1,
+        transport: str = "inproc",
     ) -> RunConfig:
         """The product's settings; all adapter tensors are trained in every round, as in the baselines."""
         lora = {"rank": self.rank, "targets": ["c_attn"]}
@@ -72,7 +79,7 @@ class Setting:
                     "partition": "iid",
                     "aggregator": "mean",
                 },
-                "method": {"name": "sfl-v2", "in_flight": in_flight},
+                "method": {"name": "sfl-v2", "in_flight": in_flight, "server_batch": server_batch},
                 "train": {
                     "batch_size": self.batch,
                     "head_lr": self.lr,
@@ -80,7 +87,7 @@ class Setting:
                     "seed": SEED,
                 },
                 "client": {"device": self.device},
-                "server": {"device": self.device},
+                "server": {"device": self.device, "threads": server_threads},
                 "transport": {"name": transport},
                 "eval": {"every": 0},
             }

@@ -16,6 +16,7 @@ from rich.text import Text
 from transformers.utils import logging
 
 from experiments.bench.baselines.one_process import one_process
+from experiments.bench.baselines.server_batch import server_batch
 from experiments.bench.baselines.two_clients import two_clients
 from experiments.bench.codec import codec
 from experiments.bench.death import death
@@ -49,6 +50,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "one-process": one_process,
     "over-rpc": over_rpc,
     "two-clients": two_clients,
+    "server-batch": server_batch,
     "memory": memory,
     "head-memory": head_memory,
     "overhead": overhead,

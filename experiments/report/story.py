@@ -128,6 +128,9 @@ def learning(run: RunRecord) -> list[str]:
             f"{sum(ages) / max(len(ages), 1):.1f} versions and a maximum of {max(ages, default=0)}. A round "
             f"here is {run.summary.clients} client updates, from any clients."
         )
+    batch = run.setting("method").get("server_batch", 1)  # earlier versions have none
+    if batch > 1:
+        found.append(f"The server trained on the activations of up to {batch} clients in one step.")
     config = _resolved(run)
     if config is not None and any(row.kind == "Adapter" for row in run.events.transfers):
         from splitfl.federation.aggregators import describe  # imports torch

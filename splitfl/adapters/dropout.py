@@ -33,15 +33,16 @@ class StepDropout(nn.Module):
         step = self._current.value
         if step is None:
             return x
-        if len(x) % len(step.ids):
+        rows = step.rows
+        if len(x) % len(rows):
             raise ConfigError(
                 f"adapter.*.dropout must be 0.0 for {self.name}: its inputs of shape {tuple(x.shape)} are "
-                f"not those of {len(step.ids)} samples"
+                f"not those of {len(rows)} samples"
             )
-        numbers = math.prod(x.shape) // len(step.ids)
-        dropped = np.empty((len(step.ids), numbers), dtype=np.bool_)
-        for row, sample in enumerate(step.ids):
-            key = ("dropout", step.client, step.round, step.step, self.name, sample)
-            dropped[row] = stream(step.seed, *key).random(numbers, dtype=np.float32) < self.rate
+        numbers = math.prod(x.shape) // len(rows)
+        dropped = np.empty((len(rows), numbers), dtype=np.bool_)
+        for index, row in enumerate(rows):
+            key = ("dropout", row.client, row.round, row.step, self.name, row.sample)
+            dropped[index] = stream(step.seed, *key).random(numbers, dtype=np.float32) < self.rate
         mask = torch.from_numpy(dropped).to(x.device).view(x.shape)
         return x.masked_fill(mask, 0.0) / (1.0 - self.rate)

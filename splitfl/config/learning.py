@@ -13,15 +13,19 @@ class MethodConfig(PluginTable):
     """The fine-tuning method and its settings; see `splitfl list methods`.
 
     At most `in_flight` steps are processed by the server concurrently, if the method supports more than
-    one: step i then starts from the server's parameters after step i - in_flight. `settings` are the
-    method's, then those of methods that [auto] may choose.
+    one: step i then starts from the server's parameters after step i - in_flight. With `server_batch` the
+    activations of so many clients go through the body as one batch: one forward pass, one backward pass and
+    one optimiser step on their mean loss (1: a step for each client). `settings` are the method's, then those
+    of methods that [auto] may choose.
     """
 
     name: str = "sfl-v2"
     in_flight: int = 1
+    server_batch: int = 1
 
     def __post_init__(self) -> None:
         at_least("method.in_flight", self.in_flight, 1)
+        at_least("method.server_batch", self.server_batch, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +40,17 @@ class TrainConfig:
     of the server's: `constant`, or falling from round to round towards zero, in a straight line (`linear`)
     or as half a `cosine` (Loshchilov & Hutter, ICLR'17, equation 5, without restarts). Step n = 1, 2, ... of
     an optimiser takes min(1, n / `warmup_steps`) of that rate (0: no warm-up). Each client's optimiser and
-    each body's counts its own steps: a body that N clients share takes N times as many as a client.
+    each body's counts its own steps: a body that N clients share takes N times as many as a client, and
+    with `method.server_batch` k N / k times as many.
 
     With `accumulate` an optimiser steps once in so many batches, with the mean of their gradients: that of
     one larger batch if all have as many samples, or tokens to predict; where they differ, each batch counts
-    the same. Lost batches are not counted. A shared body accumulates over the batches of all clients, in the
-    order in which they are committed. A group of batches ends with its round, or where clients are in
-    different rounds with each aggregation: there the optimiser steps with the mean of those that came, so
-    that no gradient is applied to aggregated tensors. Each side then clips the norm of its own gradients to
-    `clip_grad_norm` (0: no clipping) as torch.nn.utils.clip_grad_norm_ does: a client over all that it
-    trains, the server over the body, since neither has the gradients of both.
+    the same. Lost batches are not counted. A shared body accumulates over the batches of all clients, or the
+    joint ones of `method.server_batch`, in the order in which they are committed. A group of batches ends
+    with its round, or where clients are in different rounds with each aggregation: there the optimiser steps
+    with the mean of those that came, so that no gradient is applied to aggregated tensors. Each side then
+    clips the norm of its own gradients to `clip_grad_norm` (0: no clipping) as torch.nn.utils.clip_grad_norm_
+    does: a client over all that it trains, the server over the body, since neither has the gradients of both.
 
     Zeroth-order steps have no optimiser: warm-up, accumulation and clipping then apply to the body alone,
     and methods without any optimiser refuse them. The alignment of `fsl-sage`'s auxiliary always takes

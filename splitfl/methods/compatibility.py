@@ -153,6 +153,12 @@ def _check_numbers(config: RunConfig) -> None:
             f"federation.trim must be at least 1 / {federation.clients} for {federation.clients} clients, or "
             f"no update is trimmed; got {federation.trim}"
         )
+    most = config.fault_tolerance.clients_per_round or federation.clients
+    if config.method.server_batch > most:
+        raise ConfigError(
+            f"method.server_batch must be at most the {most} clients of a round, got "
+            f"{config.method.server_batch}"
+        )
     if len(federation.client_ranks) not in (0, federation.clients):
         raise ConfigError(
             f"federation.client_ranks must name one rank for each of the {federation.clients} clients, got "

@@ -7,7 +7,7 @@ acknowledgements only. The server has one body for all clients. Head and auxilia
 
 # B batch, T tokens, D hidden
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,13 +23,14 @@ from splitfl.methods.parts import spec
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, refuse_auxiliary, split_auxiliary
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.joint_step import answer_activations
 from splitfl.methods.parts.local_update import AveragedClient, LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, enable_checkpointing, micro_batches
 from splitfl.models.cut import Piece
-from splitfl.models.token_rows import pack, unpack
+from splitfl.models.token_rows import pack
 from splitfl.models.training_step import training_step
 
 
@@ -109,8 +110,11 @@ class CseServer:
     def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return acknowledge(self._body, turn, message, self._interval)
+                return self.compute_batch([turn], [message])[0]
         return self._client_adapters.answer(turn, message)
+
+    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Activation]) -> list[ServerReply]:
+        return answer_activations(self._body, turns, messages, wants_gradient=False, interval=self._interval)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
         change = reply.change if reply is not None else None
@@ -131,30 +135,6 @@ class CseServer:
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
         self._client_adapters.restore(part(state, "heads"))
-
-
-def acknowledge(body: ServerModel, turn: Turn, message: Activation, upload_interval: int) -> ServerReply:
-    """The body's step on a client's activations, with an acknowledgement as the reply."""
-    assert message.hidden is not None
-    assert message.labels is not None
-    hidden_BTD = unpack(message.hidden, message.context.get("mask")).to(body.piece.model.device)
-    at = (turn.lap - 1) * upload_interval
-    step = body.compute(
-        turn.position,
-        hidden_BTD,
-        message.context,
-        message.labels,
-        body.training_step(turn, message.ids_B, at),
-        wants_hidden_grad=False,
-    )
-    return ServerReply(
-        reply=Done(),
-        flops=step.flops,
-        losses=(step.loss,),
-        samples=len(message.ids_B),
-        step=at,
-        change=step,
-    )
 
 
 def local_update(parts: LocalParts) -> LocalUpdate:
@@ -203,6 +183,7 @@ SPEC = spec.MethodSpec(
     asynchronous=True,
     single_pass=True,
     summable=True,
+    server_batch=True,
     backpropagates=True,
     dropout=("head", "body"),
     local_update=LocalUpdateSpec(make=local_update, needs_auxiliary=True),

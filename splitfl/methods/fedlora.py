@@ -113,6 +113,7 @@ SPEC = spec.MethodSpec(
     asynchronous=True,
     single_pass=True,
     summable=True,
+    server_batch=spec.NO_BODY,
     backpropagates=True,
     dropout=("head", "body"),
     refusals=(),

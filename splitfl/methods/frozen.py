@@ -4,10 +4,10 @@ SplitFrozen (arXiv 2503.18986): the server caches the activations and trains fro
 epochs. The downlink carries acknowledgements only, and no adapters are uploaded.
 """
 
-# B batch, T tokens, D hidden, n real tokens of one sample
+# B batch, T tokens, D hidden
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,8 +17,11 @@ from splitfl.config import NoSettings, RunConfig
 from splitfl.core.messages import Activation, Begin, Done, Message, Reply
 from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.data.batch import Batch
-from splitfl.data.loader import Batches
+from splitfl.data.loader import NOTHING_TO_PREDICT, Batches
 from splitfl.methods.parts import spec
+from splitfl.methods.parts.body_batch import BodyBatch, joined
+from splitfl.methods.parts.joint_step import client_steps
+from splitfl.methods.parts.label_counts import are_token_labels
 from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import (
     ClientMethod,
@@ -93,29 +96,39 @@ class FrozenHead:
         return False
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CachedSample:
-    """One sample in the server's cache: its row of each tensor, without padding on the right."""
-
-    hidden_TD: Tensor
-    context: Mapping[str, Tensor]
-    label: Tensor
-
-
 class FrozenServer:
     """Trains the body on activations, received now or cached by client and sample."""
 
     def __init__(self, body: ServerModel) -> None:
         self._body = body
-        self._cache: dict[tuple[int, int], CachedSample] = {}
+        self._cache: dict[tuple[int, int], BodyBatch] = {}  # one sample each, without padding on the right
 
     def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation():
-                return self._train_step(turn, message)
+                return self.compute_batch([turn], [message])[0]
             case Begin():
                 return ServerReply(reply=Done())
         raise unexpected("frozen", message)
+
+    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Activation]) -> list[ServerReply]:
+        of_turns = list(zip(turns, messages, strict=True))
+        batches = [self._batch(turn, message) for turn, message in of_turns]
+        steps = [self._body.training_step(turn, message.ids_B, turn.lap - 1) for turn, message in of_turns]
+        return [
+            ServerReply(
+                reply=Done(),
+                flops=own.flops,
+                losses=(own.loss,),
+                samples=len(batch.labels),
+                change=own.change,
+            )
+            for batch, own in zip(
+                batches,
+                client_steps(self._body, turns, batches, steps, wants_hidden_grad=False),
+                strict=True,
+            )
+        ]
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
         self._body.commit(turn, reply.change if reply is not None else None)
@@ -129,44 +142,33 @@ class FrozenServer:
     def state(self) -> State:
         held: dict[str, Tensor] = {}
         for (client, sample), cached in self._cache.items():
-            tensors = {"hidden": cached.hidden_TD, "label": cached.label, **under("context", cached.context)}
+            context = {key: tensor[0] for key, tensor in cached.context.items()}
+            tensors = {"hidden": cached.hidden_BTD[0], "label": cached.labels[0], **under("context", context)}
             held |= under(f"{client}.{sample}", copied(tensors))
         return under("body", self._body.state()) | under("cache", held)
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
         self._cache = {
-            (client, sample): CachedSample(
-                hidden_TD=tensors["hidden"], label=tensors["label"], context=part(tensors, "context")
+            (client, sample): BodyBatch(
+                hidden_BTD=tensors["hidden"][None],
+                labels=tensors["label"][None],
+                context={key: tensor[None] for key, tensor in part(tensors, "context").items()},
             )
             for client, samples in numbered(part(state, "cache")).items()
             for sample, tensors in numbered(samples).items()
         }
 
-    def _train_step(self, turn: Turn, message: Activation) -> ServerReply:
-        piece = self._body.piece
+    def _batch(self, turn: Turn, message: Activation) -> BodyBatch:
+        """The message's samples: those that it brings, which are cached, or those cached before."""
         names = [(turn.client, identity) for identity in message.ids_B.tolist()]
         if message.hidden is not None and message.labels is not None:
-            hidden_BTD, context, labels = self._store(names, message.hidden, message.context, message.labels)
+            batch = self._store(names, message.hidden, message.context, message.labels)
         elif self._cache.keys() >= set(names):
-            hidden_BTD, context, labels = batch_of([self._cache[name] for name in names])
+            batch = joined([self._cache[name] for name in names])
         else:
             raise unexpected("frozen", message)
-        step = self._body.compute(
-            turn.position,
-            hidden_BTD.to(piece.model.device),
-            context,
-            labels,
-            self._body.training_step(turn, message.ids_B, turn.lap - 1),
-            wants_hidden_grad=False,
-        )
-        return ServerReply(
-            reply=Done(),
-            flops=step.flops,
-            losses=(step.loss,),
-            samples=len(names),
-            change=step,
-        )
+        return replace(batch, hidden_BTD=batch.hidden_BTD.to(self._body.piece.model.device))
 
     def _store(
         self,
@@ -174,62 +176,27 @@ class FrozenServer:
         hidden: Tensor,
         context: Mapping[str, Tensor],
         labels: Tensor,
-    ) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
-        """Caches the samples of a batch without padding; returns the batch unpacked, (B, T, D)."""
+    ) -> BodyBatch:
+        """Caches the samples of a batch without padding; returns the batch unpacked."""
         hidden_BTD = unpack(hidden, context.get("mask"))
         for row, name in enumerate(names):
-            own = {key: tensor[row] for key, tensor in context.items()}
-            length = int(own["mask"].nonzero().max()) + 1 if "mask" in own else hidden_BTD.shape[1]
-            self._cache[name] = CachedSample(
-                hidden_TD=hidden_BTD[row, :length].clone(),
-                context={key: tensor[:length] if tensor.ndim else tensor for key, tensor in own.items()},
-                label=self._label(labels[row], length) if _are_token_labels(labels) else labels[row],
+            own = {key: tensor[row : row + 1] for key, tensor in context.items()}
+            length = int(own["mask"][0].nonzero().max()) + 1 if "mask" in own else hidden_BTD.shape[1]
+            label = labels[row : row + 1]
+            self._cache[name] = BodyBatch(
+                hidden_BTD=hidden_BTD[row : row + 1, :length].clone(),
+                context={
+                    key: tensor[:, :length] if tensor.ndim > 1 else tensor for key, tensor in own.items()
+                },
+                labels=self._label(label, length) if are_token_labels(labels) else label,
             )
-        return hidden_BTD, context, labels
+        return BodyBatch(hidden_BTD=hidden_BTD, context=context, labels=labels)
 
-    def _label(self, label: Tensor, length: int) -> Tensor:
+    def _label(self, label_1T: Tensor, length: int) -> Tensor:
         """The labels of one sample of `length` tokens without padding; an answer has a length of its own."""
         if self._body.piece.kind == SEQ2SEQ_LM:
-            length = int((label != -100).nonzero().max()) + 1
-        return label[:length].clone()
-
-
-def batch_of(samples: Sequence[CachedSample]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Hidden state (B, T, D), context and labels of cached samples, padded on the right."""
-    length = max(len(sample.hidden_TD) for sample in samples)
-    hidden_BTD = torch.stack([_padded(sample.hidden_TD, length, 0) for sample in samples])
-    masks = [sample.context.get("mask") for sample in samples]
-    mask_BT = torch.stack(
-        [
-            _padded(torch.ones(len(sample.hidden_TD), dtype=torch.bool) if mask is None else mask, length, 0)
-            for sample, mask in zip(samples, masks, strict=True)
-        ]
-    )
-    context = {
-        key: torch.stack([_padded(tensor, length, 0) if tensor.ndim else tensor for tensor in tensors])
-        for key in samples[0].context
-        if key != "mask"
-        for tensors in [[sample.context[key] for sample in samples]]
-    }
-    width = max(len(sample.label) if sample.label.ndim else 0 for sample in samples)
-    labels = torch.stack(
-        [
-            _padded(sample.label, width, -100) if _are_token_labels(sample.label[None]) else sample.label
-            for sample in samples
-        ]
-    )
-    mask = {} if bool(mask_BT.all()) else {"mask": mask_BT}  # omitted without padding, as in messages
-    return hidden_BTD, context | mask, labels
-
-
-def _are_token_labels(labels: Tensor) -> bool:
-    """Whether labels are (B, T) of tokens; those of several classes per sample are floating-point."""
-    return labels.ndim > 1 and not labels.is_floating_point()
-
-
-def _padded(row: Tensor, length: int, value: float) -> Tensor:
-    missing = length - len(row)
-    return torch.nn.functional.pad(row, (0, 0) * (row.ndim - 1) + (0, missing), value=value)
+            length = int((label_1T[0] != NOTHING_TO_PREDICT).nonzero().max()) + 1
+        return label_1T[:, :length].clone()
 
 
 def local_update(parts: LocalParts) -> LocalUpdate:
@@ -274,6 +241,7 @@ SPEC = spec.MethodSpec(
     asynchronous="its clients upload no updates that an asynchronous server could aggregate",
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
+    server_batch=True,
     backpropagates=False,
     dropout=("head", "body"),
     local_update=LocalUpdateSpec(make=local_update, trains_head=False),

@@ -15,7 +15,7 @@ starting from the current values of the body's tensors that it has too.
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -26,10 +26,11 @@ from splitfl.core.messages import Activation, Adapter, Begin, Done, Message
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
 from splitfl.data.loader import Batches
 from splitfl.methods import cse_fsl
-from splitfl.methods.cse_fsl import AuxiliaryUpdate, BackpropagationStep, acknowledge
+from splitfl.methods.cse_fsl import AuxiliaryUpdate, BackpropagationStep
 from splitfl.methods.parts.auxiliary import AlignmentSample, Auxiliary, align, split_auxiliary, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.joint_step import answer_activations
 from splitfl.methods.parts.local_update import local_steps, num_uploads
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
@@ -101,7 +102,7 @@ class SageClient:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Uploaded:
     message: Activation
-    step: BodyStep
+    step: BodyStep | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,11 +135,18 @@ class SageServer:
     def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                answer = acknowledge(self._body, turn, message, self._settings.auxiliary.upload_interval)
-                return dataclasses.replace(answer, change=_Uploaded(message=message, step=answer.change))
+                return self.compute_batch([turn], [message])[0]
             case Begin():
                 return self._begin(turn, message)
         return self._client_adapters.answer(turn, message)
+
+    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Activation]) -> list[ServerReply]:
+        interval = self._settings.auxiliary.upload_interval
+        answers = answer_activations(self._body, turns, messages, wants_gradient=False, interval=interval)
+        return [
+            dataclasses.replace(answer, change=_Uploaded(message=message, step=answer.change))
+            for message, answer in zip(messages, answers, strict=True)
+        ]
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
         change = reply.change if reply is not None else None

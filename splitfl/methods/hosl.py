@@ -198,6 +198,7 @@ SPEC = spec.MethodSpec(
     asynchronous=spec.REPLAYS,
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
+    server_batch="replies with losses of each client's own perturbed activations",
     backpropagates=False,
     refusals=(refuse,),
 )

@@ -14,7 +14,7 @@ few percent against (d + 1) / P, for d trained parameters.
 
 # B batch, T tokens, D hidden, S steps of a round, P perturbations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.forward_mode import Function
+from splitfl.methods.parts.joint_step import answer_activations
 from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec, local_steps
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters, values_of
@@ -110,6 +111,9 @@ class HybridServer:
                 return answer_activation(self._body, turn, message)
         return self._scalar_log.answer(turn, message)
 
+    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Activation]) -> list[ServerReply]:
+        return answer_activations(self._body, turns, messages)
+
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
         change = reply.change if reply is not None else None
         if isinstance(change, Scalars):
@@ -184,6 +188,7 @@ SPEC = spec.MethodSpec(
     asynchronous=spec.REPLAYS,
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
+    server_batch=True,
     backpropagates=False,
     local_update=LocalUpdateSpec(make=local_update, awaits_gradient=True),
     refusals=(refuse_estimate,),

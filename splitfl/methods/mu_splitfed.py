@@ -241,6 +241,7 @@ SPEC = spec.MethodSpec(
     asynchronous=True,
     single_pass=spec.NOT_ONCE,
     summable=True,
+    server_batch="takes several zeroth-order steps of its body on each client's activations",
     backpropagates=False,
     refusals=(refuse,),
 )

@@ -170,6 +170,7 @@ def refuse_cuts(config: RunConfig, kind: str, num_blocks: int) -> None:
         ("federation.server_optimiser", federation.server_optimiser, "none"),
         ("analog.sum_adapters", config.analog.sum_adapters, False),
         ("method.in_flight", config.method.in_flight, 1),
+        ("method.server_batch", config.method.server_batch, 1),
     ):
         if got != must:
             raise ConfigError(f"{setting} must be {must!r} with federation.client_cuts, got {got!r}")

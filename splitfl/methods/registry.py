@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from splitfl.adapters.kind import LowRank
 from splitfl.config import RunConfig, SideConfig, changed, one_of
+from splitfl.core.errors import ConfigError
 from splitfl.core.registry import Registry
 from splitfl.data.loader import Batches
 from splitfl.methods import (
@@ -26,7 +27,7 @@ from splitfl.methods import (
     ushape,
 )
 from splitfl.methods.parts.local_update import LocalUpdateSpec
-from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
+from splitfl.methods.parts.method import BatchServer, ClientMethod, Pieces, ServerMethod
 from splitfl.methods.parts.optimiser import refuse_accumulation
 from splitfl.methods.parts.spec import MethodSpec
 
@@ -78,10 +79,19 @@ def client_method(config: RunConfig, pieces: Pieces, batches: Batches, steps: in
 
 
 def server_method(config: RunConfig, pieces: Pieces) -> ServerMethod:
-    """The server's side of the run's method, or of a run whose controller assigns methods."""
+    """The server's side of the run's method, or of a run whose controller assigns methods.
+
+    Raises ConfigError for a method of another package whose server lacks what its specification declares.
+    """
     if config.auto.every:
         return controlled.server(pieces, config, _controlled_specs(config))
-    return method(config.method.name).server(pieces, config)
+    made = method(config.method.name).server(pieces, config)
+    if config.method.server_batch > 1 and not isinstance(made, BatchServer):
+        raise ConfigError(
+            f"the method {config.method.name!r} declares server_batch, and its server has no compute_batch: "
+            f"leave method.server_batch at 1, got {config.method.server_batch}"
+        )
+    return made
 
 
 def _controlled_specs(config: RunConfig) -> dict[str, LocalUpdateSpec]:

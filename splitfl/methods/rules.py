@@ -154,6 +154,7 @@ RULES: Final[tuple[Rule, ...]] = (
             "federation.aggregator": ("ffa", "mean"),
             "federation.client_ranks": ((),),
             "method.in_flight": (1,),
+            "method.server_batch": (1,),
             "analog.sum_adapters": (False,),
             "fault_tolerance.on_loss": ("abort",),
             "fault_tolerance.clients_per_round": (0,),
@@ -161,6 +162,16 @@ RULES: Final[tuple[Rule, ...]] = (
             "fault_tolerance.step_s": (0.0,),
             "fault_tolerance.round_s": (0.0,),
         },
+    ),
+    *_rules(
+        lambda case: case.config.method.server_batch > 1,
+        "with method.server_batch {method.server_batch}, whose batches are computed one after the other",
+        {"method.in_flight": (1,)},
+    ),
+    *_rules(
+        lambda case: case.config.auto.every > 0,
+        "with auto.every, which may give clients different cuts",
+        {"method.server_batch": (1,)},
     ),
     *_rules(
         lambda case: case.kind == IMAGE_CLASSIFICATION,

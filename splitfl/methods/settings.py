@@ -9,9 +9,11 @@ from typing import Any, Final
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig, RunConfig, SideConfig, key_values, made, value_of
 from splitfl.core.errors import ConfigError
+from splitfl.methods.parts.spec import SERVER_BATCH
 from splitfl.methods.registry import METHODS, controllable, method
 
 SHARED: Final = (
+    SERVER_BATCH,
     "adapter.head",
     "train.head_lr",
     "train.head_schedule",
@@ -33,7 +35,7 @@ SHARED: Final = (
     "codec.output",
     "codec.gradient",
 )
-"""Settings of client training and of messages at the cut, outside the table [method]."""
+"""Settings of training and of messages at the cut that not every method reads."""
 
 
 def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:

@@ -105,6 +105,7 @@ SPEC = dataclasses.replace(
     server=server,
     shared=spec.HEAD | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER | spec.CLIENT_RANKS,
     aggregators=spec.FACTORS,
+    server_batch="has a body for each client on the server",
     asynchronous=(
         "the clients' bodies are averaged when a round ends, so all clients must be in the same round"
     ),

@@ -5,7 +5,7 @@ arXiv 2407.00952). Uplink and downlink carry one activation and one gradient per
 adapters and their mean per round.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from splitfl.methods import per_client_cut
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.joint_step import answer_activations
 from splitfl.methods.parts.local_update import AveragedClient, LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA, SPLITFED
@@ -63,6 +64,9 @@ class SflServer:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 return answer_activation(self._body, turn, message)
         return self._client_adapters.answer(turn, message)
+
+    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Activation]) -> list[ServerReply]:
+        return answer_activations(self._body, turns, messages)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
         change = reply.change if reply is not None else None
@@ -127,6 +131,7 @@ SPEC = spec.MethodSpec(
     asynchronous=True,
     single_pass=True,
     summable=True,
+    server_batch=True,
     backpropagates=True,
     dropout=("head", "body"),
     local_update=LocalUpdateSpec(make=local_update, awaits_gradient=True),

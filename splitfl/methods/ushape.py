@@ -245,6 +245,7 @@ SPEC = spec.MethodSpec(
     asynchronous=True,
     single_pass=spec.NOT_ONCE,
     summable=True,
+    server_batch="computes the loss at its clients: a step of its body takes two messages of each client",
     backpropagates=True,
     dropout=("head", "body"),
     refusals=(refuse_no_tail,),

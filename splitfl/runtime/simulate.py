@@ -14,7 +14,7 @@ from splitfl.federation.staleness import most_rounds
 from splitfl.server.absences import Schedule
 from splitfl.server.async_server import AsyncServer
 from splitfl.server.cell_server import CellServer
-from splitfl.server.server_loop import ServerLoop
+from splitfl.server.server_loop import Answer, ServerLoop
 from splitfl.server.service_order import Turns
 from splitfl.wire import Frame
 
@@ -40,7 +40,7 @@ def run_inproc(
         on_round()
         _run_round(config, nodes, server_loop, round_index, schedule or Schedule())
     for node in nodes:
-        _exchange(config, node, server_loop, Leave())
+        _post(config, node, server_loop, Leave(), lambda frame: None)
 
 
 def _run_round(
@@ -63,16 +63,20 @@ def _run_round(
             message = node.skip_round(round_index)
         turns.begin(client, message.steps + 1 if isinstance(message, Begin) else 1)
         pending[client] = message
+    replies: dict[int, list[bytes]] = {client: [] for client in range(len(nodes))}
     for client, lap in (*((client, 0) for client in range(len(nodes))), *turns.order()):
         if lap >= schedule.absent.get((client, round_index), lap + 1):
-            server_loop.membership.pass_turn(client)
-            continue
-        message_now = pending[client]
-        assert message_now is not None, "a client announced more messages than it has"
-        reply = _exchange(config, nodes[client], server_loop, message_now)
-        if client in resume:
-            with threads(config.client.threads):
-                pending[client] = resume[client](reply)
+            with threads(config.server.threads):
+                server_loop.membership.pass_turn(client)
+        else:
+            message_now = pending[client]
+            assert message_now is not None, "a client announced more messages than it has"
+            _post(config, nodes[client], server_loop, message_now, replies[client].append)
+        for answered in [one for one, frames in replies.items() if frames]:  # those served with this one
+            reply = nodes[answered].reply(replies[answered].pop())
+            if answered in resume:
+                with threads(config.client.threads):
+                    pending[answered] = resume[answered](reply)
 
 
 def _rejoin(node: ClientNode, server_loop: ServerLoop, completed: int) -> None:
@@ -92,10 +96,7 @@ def _run_concurrently(
 
     def send(client: int, message: Message) -> None:
         on_message()
-        with threads(config.server.threads):
-            server_loop.post(
-                Frame(nodes[client].frame(message)), lambda frame: replies.append((client, frame))
-            )
+        _post(config, nodes[client], server_loop, message, lambda frame: replies.append((client, frame)))
 
     generators = [_messages(config, node, first_round) for node in nodes]
     for client, generator in enumerate(generators):
@@ -124,11 +125,11 @@ def _messages(config: RunConfig, node: ClientNode, first_round: int) -> Generato
     yield Leave()
 
 
-def _exchange(config: RunConfig, node: ClientNode, server_loop: ServerLoop, message: Message) -> Reply:
-    replies: list[bytes] = []
+def _post(
+    config: RunConfig, node: ClientNode, server_loop: ServerLoop, message: Message, answer: Answer
+) -> None:
     with threads(config.server.threads):
-        server_loop.handle(Frame(node.frame(message)), replies.append)
-    return node.reply(replies[0])
+        server_loop.post(Frame(node.frame(message)), answer)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def server_loop_of(
     `controller` plans the clients' rounds in a run with `auto.every`.
     """
     config = experiment.config
-    slots, clients = in_flight(config), config.federation.clients
+    slots, batch, clients = in_flight(config), config.method.server_batch, config.federation.clients
     each_flops = config.federation.client_flops
     clock = VirtualClock(config.client.flops, config.server.flops, slots, ledger, events, each_flops)
     erasure = ErasurePolicies(
@@ -74,14 +74,14 @@ def server_loop_of(
         max_loss=config.train.max_loss,
     )
     if carrier is None and link is None and (shared := cell(config)):
-        return CellServer(exchange, shared, config.train.seed, clients)
+        return CellServer(exchange, shared, config.train.seed, clients, batch)
     carrier = carrier or EmulatedLink(link or own_link(config))
     if at_own_pace(config.federation):
         return AsyncServer(exchange, carrier, config, clock.ready_s)
     return SyncServer(
         exchange,
         carrier,
-        ServiceOrder(config.train.seed, clients, slots),
+        ServiceOrder(config.train.seed, clients, slots, batch),
         clients=clients,
         rounds=config.federation.rounds,
         min_clients=config.fault_tolerance.min_clients,

@@ -94,11 +94,12 @@ class AsyncServer(EventServer[_Arrival]):
         up, envelope, exchange = pending.up, pending.up.envelope, self._exchange
         turn = Turn(client=envelope.client, round=envelope.round, lap=envelope.lap, position=self._position)
         self._position += 1
-        outcome = exchange.compute(turn, up)
+        (outcome,) = exchange.compute([turn], [up])
+        done_s = exchange.serve([up], [outcome])
         if outcome is None:
             frame = exchange.lost(up)
         else:
-            frame = exchange.delivered(exchange.downlink(up, outcome, self._carrier))
+            frame = exchange.delivered(exchange.downlink(up, outcome, done_s, self._carrier))
             if outcome.staleness is not None:
                 exchange.aged(turn, outcome.staleness)
         exchange.commit(turn, outcome, ends_round=False)

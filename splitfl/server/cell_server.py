@@ -11,6 +11,7 @@ client already has it; such a message is sent by its client again, and is not tr
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from channel.core.link import Delivery, Transfer
 from splitfl.core.errors import ConfigError, Undelivered, WireError
 from splitfl.core.messages import Begin, Message
 from splitfl.core.state import State, numbered, part, raw, raw_in, tensor_in, under
-from splitfl.methods.parts.method import Turn
+from splitfl.methods.parts.method import ServerReply, Turn
 from splitfl.server.event_server import EventServer
 from splitfl.server.exchange import Exchange
 from splitfl.server.replayable_cell import CellEngine, ReplayableCell
@@ -62,14 +63,16 @@ class CellServer(EventServer[_CellMessage]):
     """Serves clients that are the users of one cell.
 
     A `Begin` is answered in service order like every message: after those of clients with lower indices.
+    After them, each `batch` messages of a lap are served together, once all of them have arrived.
     """
 
-    def __init__(self, exchange: Exchange, cell: CellEngine, seed: int, clients: int) -> None:
+    def __init__(self, exchange: Exchange, cell: CellEngine, seed: int, clients: int, batch: int = 1) -> None:
         super().__init__(exchange, clients, "a run over link.scenario")
         self._cell = ReplayableCell(cell)
         self._seed = seed
+        self._batch = batch
         self._begun: set[int] = set()
-        self._turns = Turns(seed, 0, clients, 0)
+        self._turns = self._turns_of(0, 0)
         self._order = self._begins()
         self._place = 0
         self._returning: dict[int, Crossing] = {}  # in flight at the checkpoint; their clients have them
@@ -94,7 +97,7 @@ class CellServer(EventServer[_CellMessage]):
         self._exchange.restore(part(state, "exchange"))
         delivered = self._cell.restore(part(state, "cell"))
         round_index, base = tensor_in(state, "next").tolist()
-        self._turns = Turns(self._seed, round_index, self._clients, base)
+        self._turns = self._turns_of(round_index, base)
         self.membership.start_at(round_index)
         for client, one in numbered(part(state, "under_way")).items():
             sent, data = _sent(one), raw_in(one, "frame")
@@ -166,43 +169,64 @@ class CellServer(EventServer[_CellMessage]):
                 self._advance_time()
 
     def _serve_next(self) -> bool:
-        """Serves the next message in service order if it has arrived; returns whether it had."""
+        """Serves the next message in service order, with its group, if they have arrived; else False."""
         if self._place == len(self._order):
             return False
-        client, lap = self._order[self._place]
-        pending = self._pending.get(client)
-        if pending is None or pending.down is not None or pending.up.delivery is None:
+        size = len(self._turns.group(self._turns.base + self._place))
+        group = [self._arrived(*place) for place in self._order[self._place : self._place + size]]
+        arrived = [one for one in group if one is not None]
+        if len(arrived) < size:
             return False
-        envelope = pending.up.envelope
-        if (envelope.round, envelope.lap) != (self._turns.round_index, lap):
-            return False
-        self._serve(pending)
+        self._serve(arrived)
         return True
 
-    def _serve(self, pending: _CellMessage) -> None:
-        up, exchange, client = pending.up, self._exchange, pending.up.envelope.client
-        position = self._turns.base + self._place
-        if isinstance(up.message, Begin):
-            self._turns.begin(client, up.message.steps + 1)
-            self._begun.add(client)
-            if len(self._begun) == self._clients:
-                self._order += self._turns.order()
-        turn = Turn(client=client, round=self._turns.round_index, lap=up.envelope.lap, position=position)
-        outcome = exchange.compute(turn, up)
-        now_s = self._cell.now_s
+    def _arrived(self, client: int, lap: int) -> _CellMessage | None:
+        """The client's message of this lap if it has arrived and has no reply yet."""
+        pending = self._pending.get(client)
+        if pending is None or pending.down is not None or pending.up.delivery is None:
+            return None
+        envelope = pending.up.envelope
+        return pending if (envelope.round, envelope.lap) == (self._turns.round_index, lap) else None
+
+    def _serve(self, group: Sequence[_CellMessage]) -> None:
+        exchange, first, ups = self._exchange, self._turns.base + self._place, [one.up for one in group]
+        turns = [
+            Turn(client=up.envelope.client, round=up.envelope.round, lap=up.envelope.lap, position=first + at)
+            for at, up in enumerate(ups)
+        ]
+        for up in ups:
+            if isinstance(up.message, Begin):
+                self._begin(up.envelope.client, up.message)
+        replies = exchange.compute(turns, ups)
+        done_s = max(exchange.serve(ups, replies), self._cell.now_s)
+        for turn, pending, reply in zip(turns, group, replies, strict=True):
+            self._answer(turn, pending, reply, done_s)
+
+    def _begin(self, client: int, message: Begin) -> None:
+        self._turns.begin(client, message.steps + 1)
+        self._begun.add(client)
+        if len(self._begun) == self._clients:
+            self._order += self._turns.order()
+
+    def _answer(self, turn: Turn, pending: _CellMessage, reply: ServerReply | None, done_s: float) -> None:
+        """Sends the reply and commits the turn."""
+        exchange = self._exchange
         self._place += 1
-        if outcome is None:
-            self._reply(client, exchange.lost(up, now_s))
+        if reply is None:
+            self._reply(turn.client, exchange.lost(pending.up, self._cell.now_s))
         else:
-            pending.down = exchange.reply(up, outcome, now_s)
+            pending.down = exchange.reply(pending.up, reply, done_s)
             self._cell.submit(pending.down.transfer)
-        ends_round = self._turns.end == position + 1
-        exchange.commit(turn, outcome, ends_round=ends_round)
+        ends_round = self._turns.end == turn.position + 1
+        exchange.commit(turn, reply, ends_round=ends_round)
         if self._place == self._clients:
             exchange.all_began(self._turns.round_index)
         if ends_round:
-            self._turns = Turns(self._seed, self._turns.round_index + 1, self._clients, position + 1)
+            self._turns = self._turns_of(self._turns.round_index + 1, turn.position + 1)
             self._order, self._place, self._begun = self._begins(), 0, set()
+
+    def _turns_of(self, round_index: int, base: int) -> Turns:
+        return Turns(self._seed, round_index, self._clients, base, self._batch)
 
     def _advance_time(self) -> None:
         in_flight = self._in_flight()

@@ -64,7 +64,7 @@ class EventServer(ABC, Generic[Pending]):
                 self._condition.wait(_POLL_S)
 
     def post(self, frame: Frame, answer: Answer) -> None:
-        """Takes a frame without waiting for its reply, and serves all messages that can be served."""
+        """See ServerLoop; serves all messages that can be served."""
         with self._condition:
             self._post(frame, answer)
 

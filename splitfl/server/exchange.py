@@ -5,15 +5,16 @@ every service order.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from channel.core.link import Delivery
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import Diverged, WireError
 from splitfl.core.events import Events
-from splitfl.core.messages import LOST, Begin, Done, Lost, Message, Reply
+from splitfl.core.messages import LOST, Activation, Begin, Done, Lost, Message, Reply
 from splitfl.core.state import State, part, under
-from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.method import BatchServer, ServerMethod, ServerReply, Turn
 from splitfl.server.divergence import ADVICE
 from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.server.protocols import RoundEnd, RoundPlanner, Watcher
@@ -25,7 +26,8 @@ from splitfl.wire import Envelope, Frame, codec_name, encode
 class Exchange:
     """The method's server, the virtual clock, the erasure policies and the accounting, around one message.
 
-    The work of one message is in order: `read`, `uplink`, `compute`, `downlink`, `delivered`, `commit`.
+    The work of one message is in order: `read`, `uplink`, `compute`, `serve`, `downlink`, `delivered`,
+    `commit`; `compute` and `serve` are for all messages that are served together.
     """
 
     def __init__(
@@ -99,26 +101,44 @@ class Exchange:
         """The crossing with its delivery, including the time and energy of analog symbols."""
         return crossing.landed(delivery, self._power_w)
 
-    def compute(self, turn: Turn, up: Crossing) -> ServerReply | None:
-        """The method's reply to the received message; None if it was lost.
+    def compute(self, turns: Sequence[Turn], ups: Sequence[Crossing | None]) -> list[ServerReply | None]:
+        """The method's replies to messages that are served together; None for each that is lost or missing.
 
-        Raises Diverged for a client whose own state is not finite.
+        The activations that were received are one batch of the body. Raises Diverged for a client whose own
+        state is not finite.
         """
-        message = self._recovery.received(up)
-        if isinstance(message, Begin):
-            if not message.is_finite:
-                raise Diverged(
-                    f"client {turn.client} begins round {turn.round} with adapters or optimiser state "
-                    f"that are not finite: {ADVICE}"
-                )
-            if self._controller:
-                self._controller.begins(turn.client, message)
-        return self._server.compute(self._planned(turn), message) if message is not None else None
+        messages = [
+            self._received(turn, up) if up is not None else None for turn, up in zip(turns, ups, strict=True)
+        ]
+        batch = [one for one in zip(turns, messages, strict=True) if isinstance(one[1], Activation)]
+        if len(batch) < 2:
+            return list(map(self._reply_to, turns, messages))
+        assert isinstance(self._server, BatchServer), "messages are served together if the method is able to"
+        replies = iter(self._server.compute_batch(*zip(*batch, strict=True)))
+        return [
+            next(replies) if isinstance(message, Activation) else self._reply_to(turn, message)
+            for turn, message in zip(turns, messages, strict=True)
+        ]
 
-    def reply(self, up: Crossing, outcome: ServerReply, not_before_s: float = 0.0) -> Crossing:
-        """Sends the reply, once the server has computed it and not before `not_before_s`."""
+    def serve(
+        self,
+        ups: Sequence[Crossing | None],
+        replies: Sequence[ServerReply | None],
+        not_before_s: float = 0.0,
+    ) -> float:
+        """Records the messages that have a reply, and their computation; the time of the replies.
+
+        It begins when all messages have arrived or were given up, and not before `not_before_s`.
+        """
+        known_s = max((not_before_s, *(up.at_s for up in ups if up)))
+        served = [(up, reply.flops) for up, reply in zip(ups, replies, strict=True) if up and reply]
+        if not served:
+            return 0.0
+        return self._clock.serve([up for up, _ in served], [flops for _, flops in served], known_s)
+
+    def reply(self, up: Crossing, outcome: ServerReply, done_s: float) -> Crossing:
+        """Sends the reply at `done_s`."""
         envelope = up.envelope
-        done_s = self._clock.serve(up, outcome.flops)
         reply = self._recovery.reply_to_sent(envelope, outcome.reply)
         codec = self._codec
         if self._controller:
@@ -130,11 +150,11 @@ class Exchange:
             assert isinstance(decoded, Message)
             reply = decoded
         load = self._recovery.reply_load(envelope, reply, len(data), name)
-        return self._clock.depart_down(envelope, reply, load, max(done_s, not_before_s), data)
+        return self._clock.depart_down(envelope, reply, load, done_s, data)
 
-    def downlink(self, up: Crossing, outcome: ServerReply, carrier: Carrier) -> Crossing:
-        """Sends the reply over the client's own link; the delivered crossing."""
-        down = self.reply(up, outcome)
+    def downlink(self, up: Crossing, outcome: ServerReply, done_s: float, carrier: Carrier) -> Crossing:
+        """Sends the reply over the client's own link at `done_s`; the delivered crossing."""
+        down = self.reply(up, outcome, done_s)
         return self._carried(down, down.frame, carrier)
 
     def delivered(self, down: Crossing) -> bytes:
@@ -204,6 +224,21 @@ class Exchange:
         if received and received is not frame:
             crossing = replace(crossing, message=self.read(Frame(received)), frame=received)
         return self.land(crossing, delivery)
+
+    def _received(self, turn: Turn, up: Crossing) -> Message | None:
+        message = self._recovery.received(up)
+        if isinstance(message, Begin):
+            if not message.is_finite:
+                raise Diverged(
+                    f"client {turn.client} begins round {turn.round} with adapters or optimiser state "
+                    f"that are not finite: {ADVICE}"
+                )
+            if self._controller:
+                self._controller.begins(turn.client, message)
+        return message
+
+    def _reply_to(self, turn: Turn, message: Message | None) -> ServerReply | None:
+        return self._server.compute(self._planned(turn), message) if message is not None else None
 
     def _planned(self, turn: Turn) -> Turn:
         return replace(turn, plan=self._controller.plan(turn.client)) if self._controller else turn

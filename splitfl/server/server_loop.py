@@ -23,6 +23,12 @@ class ServerLoop(Protocol):
         Raises WireError for a message out of order, and the error passed to `fail` if its turn never comes.
         """
 
+    def post(self, frame: Frame, answer: Answer) -> None:
+        """Takes one frame without waiting; `answer` is called once all messages served with it are here.
+
+        Raises as `handle` does.
+        """
+
     def fail(self, error: Exception) -> None:
         """Ends every wait with this error."""
 

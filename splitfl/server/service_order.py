@@ -6,7 +6,9 @@ Algorithm 3).
 """
 
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from operator import itemgetter
 
 from channel.core.rng import stream
 from splitfl.core.errors import WireError
@@ -15,14 +17,16 @@ from splitfl.core.errors import WireError
 class Turns:
     """Positions of the messages of one round; built as the clients begin.
 
-    A client's round has `steps + 2` laps with an upload, else `steps + 1`.
+    A client's round has `steps + 2` laps with an upload, else `steps + 1`. After lap 0, each `batch`
+    consecutive messages of a lap are served together; the last group of a lap may have fewer.
     """
 
-    def __init__(self, seed: int, round_index: int, clients: int, base: int) -> None:
+    def __init__(self, seed: int, round_index: int, clients: int, base: int, batch: int = 1) -> None:
         self.round_index = round_index
         self.base = base
         self._seed = seed
         self._clients = clients
+        self._batch = batch
         self._laps: dict[int, int] = {}
         self._positions: dict[tuple[int, int], int] = {}
         self._order: list[tuple[int, int]] = []
@@ -42,8 +46,20 @@ class Turns:
         """The message's position in the whole run; None while it is not known."""
         return self.base + client if lap == 0 else self._positions.get((client, lap))
 
+    def group(self, position: int) -> range:
+        """The positions of the messages that are served together with that at this known position."""
+        place = position - self.base - self._clients
+        if place < 0 or self._batch == 1:
+            return range(position, position + 1)
+        lap = self._order[place][1]
+        first = bisect_left(self._order, lap, key=itemgetter(1))
+        end = bisect_right(self._order, lap, key=itemgetter(1))
+        first += (place - first) // self._batch * self._batch
+        start = self.base + self._clients + first
+        return range(start, start + min(self._batch, end - first))
+
     def client_at(self, position: int) -> int | None:
-        """The client client_at message has this position; None while it is not known."""
+        """The client whose message has this position; None while it is not known."""
         place = position - self.base
         if place < self._clients:
             return place
@@ -70,34 +86,36 @@ class Turns:
 class ServiceOrder:
     """Work on position i is admitted in order and once position i - in_flight is committed.
 
-    Positions of a round are known when all its clients have begun. A wait has no timeout, since others
-    may compute for long: the time limits call `fail`, which ends every wait with that error. Waiting
-    clients are woken one by one.
+    With a `batch` above 1, i is the first position of a group: messages of one group are admitted while none
+    of them is committed. Positions of a round are known when all its clients have begun. A wait has no
+    timeout, since others may compute for long: the time limits call `fail`, which ends every wait with that
+    error. Waiting clients are woken one by one.
     """
 
-    def __init__(self, seed: int, clients: int, in_flight: int) -> None:
+    def __init__(self, seed: int, clients: int, in_flight: int, batch: int = 1) -> None:
         self._seed = seed
         self._clients = clients
         self._in_flight = in_flight
+        self._batch = batch
         self._lock = threading.RLock()
         self._turn_conditions = [threading.Condition(self._lock) for _ in range(clients)]
         self._commits = threading.Condition(self._lock)
-        self._turns = Turns(seed, 0, clients, 0)
+        self._turns = Turns(seed, 0, clients, 0, batch)
         self._admitted = 0
         self._committed = 0
         self._failure: Exception | None = None
 
     def start_at(self, round_index: int, position: int) -> None:
-        """Starts with this round, client_at first message has this position in the whole run."""
+        """Starts with this round, whose first message has this position in the whole run."""
         with self._lock:
-            self._turns = Turns(self._seed, round_index, self._clients, position)
+            self._turns = Turns(self._seed, round_index, self._clients, position, self._batch)
             self._admitted = self._committed = position
 
     def admit(self, client: int, round_index: int, lap: int, *, alone: bool) -> int:
         """Waits for this message's turn to be worked on; returns its position.
 
-        `alone`: everything before it must be committed, not merely in progress.
-        Raises WireError for a message client_at turn is over or can never come.
+        `alone`: everything before its group must be committed, not merely in progress.
+        Raises WireError for a message whose turn is over or can never come.
         """
 
         def position() -> int | None:
@@ -111,7 +129,9 @@ class ServiceOrder:
                 )
             place = position()
             depth = 1 if alone else self._in_flight
-            return place is not None and self._admitted == place and self._committed > place - depth
+            if place is None or self._admitted != place:
+                return False
+            return self._committed > self._turns.group(place).start - depth
 
         with self._lock:
             if not is_due():  # so the client index is valid
@@ -128,7 +148,7 @@ class ServiceOrder:
             self._notify(self._admitted)
 
     def awaited(self) -> tuple[int, int | None]:
-        """The position that is admitted next, and client_at it is, if that is known."""
+        """The position that is admitted next, and the client at it, if that is known."""
         with self._lock:
             return self._admitted, self._turns.client_at(self._admitted)
 
@@ -150,10 +170,15 @@ class ServiceOrder:
         with self._lock:
             return self._turns.laps(client)
 
+    def is_last_of_group(self, position: int) -> bool:
+        """Whether the messages that are served together with this admitted one are all admitted."""
+        with self._lock:
+            return self._turns.group(position)[-1] == position
+
     def await_commit(self, position: int) -> None:
         """Waits until everything before this position is committed."""
         with self._lock:
-            self._wait(self._commits, lambda: self._committed == position)
+            self._wait(self._commits, lambda: self._committed >= position)
 
     def is_last(self, position: int) -> bool:
         """Whether this position ends its round."""
@@ -170,7 +195,7 @@ class ServiceOrder:
         with self._lock:
             self._committed = position + 1
             if ends_round:
-                self._turns = Turns(self._seed, self._turns.round_index + 1, self._clients, position + 1)
+                self.start_at(self._turns.round_index + 1, position + 1)
                 self._notify_all()
             self._notify(self._admitted)
             self._commits.notify_all()

@@ -4,6 +4,10 @@ Independent of the transport. `handle` may be called from one thread or from one
 order is the same in both cases. The delivery of a message is known as soon as it is sent.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 
 from splitfl.core.errors import RejoinRequired, WireError
@@ -14,12 +18,33 @@ from splitfl.server.exchange import Exchange
 from splitfl.server.membership import Membership
 from splitfl.server.server_loop import Answer
 from splitfl.server.service_order import ServiceOrder
+from splitfl.server.virtual_clock import Crossing
 from splitfl.transport.base.carrier import Carrier
 from splitfl.wire import Envelope, Frame
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Served:
+    """A message whose turn has come, until its group is served.
+
+    `up` is None unless it is to be computed, `due_s` the end of the round for one that is late. `note` writes
+    an event about its client. `answer` sends the reply at its virtual time; it is None for a client that
+    waits for none.
+    """
+
+    turn: Turn
+    up: Crossing | None = None
+    due_s: float = 0.0
+    note: Callable[[], None] | None = None
+    answer: Callable[[ServerReply | None, float], None] | None = None
+
+
 class SyncServer:
-    """Serves messages in service order, and ends a round with state last turn."""
+    """Serves messages in service order, and ends a round with its last turn.
+
+    Messages of one group of the order are served together when the last one has come: a client that is
+    absent, late or not heard makes the batch smaller.
+    """
 
     def __init__(
         self,
@@ -42,28 +67,16 @@ class SyncServer:
         self._order = order
         self._next = (0, 0)  # round, and position of its first message
         self._deadline_s = deadline_s
+        self._group: list[_Served] = []  # of the messages that are served together, those that have come
         self.membership = Membership(clients, rounds, min_clients, self.pass_turn)
 
     def handle(self, frame: Frame, answer: Answer) -> None:
         """See ServerLoop."""
-        message, envelope, membership = self._exchange.read(frame), frame.envelope, self.membership
-        match message:
-            case Leave():
-                answer(self._exchange.acknowledge(envelope))
-                membership.left[envelope.client] = message  # the server may stop from here on
-            case NotSelected():
-                with membership.serving(envelope.client):
-                    self._check_first(envelope, message)
-                    self._pass(envelope.client, is_noted=False)
-                    answer(self._exchange.acknowledge(envelope))
-            case Absent():
-                with membership.serving(envelope.client):
-                    self._check_first(envelope, message)
-                    membership.lost(envelope.client, earliest=envelope.round + message.rounds)
-                answer(self._exchange.acknowledge(envelope))
-            case _:
-                with membership.serving(envelope.client):
-                    self._serve(frame, message, answer)
+        self._take(frame, answer, waits=True)
+
+    def post(self, frame: Frame, answer: Answer) -> None:
+        """See ServerLoop."""
+        self._take(frame, answer, waits=False)
 
     def fail(self, error: Exception) -> None:
         """See ServerLoop."""
@@ -99,11 +112,40 @@ class SyncServer:
         self._order.start_at(round_index, position)
 
     def pass_turn(self, client: int) -> None:
-        """Waits for an absent client's next turn and passes it, like that of a lost message."""
+        """Waits for an absent client's next turn and passes it, like that of a lost message.
+
+        The group that its turn completes is served here: an error ends every wait of the run.
+        """
         state = self.membership[client]
         is_first = state.missed_round != state.round
         state.missed_round = state.round
-        self._pass(client, is_noted=is_first)
+        try:
+            self._pass(client, is_noted=is_first)
+        except Exception as error:
+            self.fail(error)
+            raise
+
+    def _take(self, frame: Frame, answer: Answer, *, waits: bool) -> None:
+        message, envelope, membership = self._exchange.read(frame), frame.envelope, self.membership
+        match message:
+            case Leave():
+                answer(self._exchange.acknowledge(envelope))
+                membership.left[envelope.client] = message  # the server may stop from here on
+            case NotSelected():
+                with membership.serving(envelope.client):
+                    self._check_first(envelope, message)
+                    self._pass(envelope.client, is_noted=False)
+                    answer(self._exchange.acknowledge(envelope))
+            case Absent():
+                with membership.serving(envelope.client):
+                    self._check_first(envelope, message)
+                    membership.lost(envelope.client, earliest=envelope.round + message.rounds)
+                answer(self._exchange.acknowledge(envelope))
+            case _:
+                with membership.serving(envelope.client):
+                    position = self._serve(frame, message, answer)
+                    if waits:
+                        self._order.await_commit(position + 1)
 
     def _pass(self, client: int, *, is_noted: bool) -> None:
         state = self.membership[client]
@@ -111,11 +153,9 @@ class SyncServer:
         position = self._order.admit(client, round_index, lap, alone=False)
         if lap == 0:
             self._order.begin(client, 1)
-        self._admitted(position, client, lap)
-        self._order.await_commit(position)
-        if is_noted:
-            self._exchange.note("absent", round=round_index, lap=lap, client=client)
-        self._commit(Turn(client=client, round=round_index, lap=lap, position=position), None)
+        note = partial(self._exchange.note, "absent", round=round_index, lap=lap, client=client)
+        turn = Turn(client=client, round=round_index, lap=lap, position=position)
+        self._join_group(_Served(turn=turn, note=note if is_noted else None))
 
     def _check_first(self, envelope: Envelope, message: Message) -> None:
         self._check_not_missed(envelope)
@@ -131,36 +171,66 @@ class SyncServer:
         if membership.knows(client) and membership[client].missed_round >= envelope.round:
             raise RejoinRequired(f"round {envelope.round} continued without client {client}")
 
-    def _serve(self, frame: Frame, message: Message, answer: Answer) -> None:
-        """Serves one message: turn, uplink, computation, downlink, commit."""
+    def _serve(self, frame: Frame, message: Message, answer: Answer) -> int:
+        """Takes one message in its turn: uplink, then its group; returns its position."""
         order, exchange, envelope = self._order, self._exchange, frame.envelope
         client, lap = envelope.client, envelope.lap
         self._check_not_missed(envelope)
         position = self._admit(envelope, alone=not isinstance(message, Activation))
         state = self.membership[client]
-        turn = Turn(client=client, round=envelope.round, lap=lap, position=position)
         is_over = state.late_round == envelope.round  # for this client, without further costs
         up = None if is_over else exchange.uplink(frame, message, self._carrier)
-        if up and self._deadline_s and lap and up.at_s > exchange.round_began_s + self._deadline_s:
+        due_s = exchange.round_began_s + self._deadline_s
+        is_late = up is not None and bool(self._deadline_s and lap) and up.at_s > due_s
+        if is_late:
             state.late_round = envelope.round
         if isinstance(message, Begin):
             order.begin(client, message.steps + 1)
-        self._admitted(position, client, lap)
-        is_late = state.late_round == envelope.round
-        outcome = exchange.compute(turn, up) if up and not is_late else None
-        order.await_commit(position)
+        note = None
         if lap == 0 and state.restored_after is not None:
-            exchange.note("back", round=envelope.round, client=client, kept=state.restored_after)
-            state.restored_after = None
-        if up is None:
-            answer(exchange.lost_frame(envelope))
-        elif is_late:
-            answer(exchange.late(up, exchange.round_began_s + self._deadline_s))
-        elif outcome is None:
-            answer(exchange.lost(up))
+            kept, state.restored_after = state.restored_after, None
+            note = partial(exchange.note, "back", round=envelope.round, client=client, kept=kept)
+
+        def send(reply: ServerReply | None, done_s: float) -> None:
+            if up is None:
+                answer(exchange.lost_frame(envelope))
+            elif is_late:
+                answer(exchange.late(up, due_s))
+            elif reply is None:
+                answer(exchange.lost(up))
+            else:
+                answer(exchange.delivered(exchange.downlink(up, reply, done_s, self._carrier)))
+
+        turn = Turn(client=client, round=envelope.round, lap=lap, position=position)
+        if is_late:
+            self._join_group(_Served(turn=turn, due_s=due_s, note=note, answer=send))
         else:
-            answer(exchange.delivered(exchange.downlink(up, outcome, self._carrier)))
-        self._commit(turn, outcome)
+            self._join_group(_Served(turn=turn, up=up, note=note, answer=send))
+        return position
+
+    def _join_group(self, served: _Served) -> None:
+        """Admits the next message; the last one of a group has the group served."""
+        turn, order, group = served.turn, self._order, [*self._group, served]
+        is_whole = order.is_last_of_group(turn.position)
+        self._group = [] if is_whole else group
+        self.membership.advance(turn.client, is_last=turn.lap + 1 == order.laps(turn.client))
+        order.admitted(turn.position)  # from here on other threads may take the next message
+        if is_whole:
+            self._serve_group(group)
+
+    def _serve_group(self, group: Sequence[_Served]) -> None:
+        """Computes the messages together; replies to them and commits them in order."""
+        exchange, turns, ups = self._exchange, [one.turn for one in group], [one.up for one in group]
+        replies = exchange.compute(turns, ups)
+        self._order.await_commit(turns[0].position)
+        for one in group:
+            if one.note is not None:
+                one.note()
+        done_s = exchange.serve(ups, replies, max(one.due_s for one in group))
+        for one, reply in zip(group, replies, strict=True):
+            if one.answer is not None:
+                one.answer(reply, done_s)
+            self._commit(one.turn, reply)
 
     def _admit(self, envelope: Envelope, *, alone: bool) -> int:
         """Waits for the turn; raises RejoinRequired, not WireError, for a rejoined client."""
@@ -170,10 +240,6 @@ class SyncServer:
             if self.membership.knows(envelope.client) and self.membership[envelope.client].joined > 1:
                 raise RejoinRequired(str(error)) from None
             raise
-
-    def _admitted(self, position: int, client: int, lap: int) -> None:
-        self.membership.advance(client, is_last=lap + 1 == self._order.laps(client))
-        self._order.admitted(position)
 
     def _commit(self, turn: Turn, outcome: ServerReply | None) -> None:
         order, position = self._order, turn.position

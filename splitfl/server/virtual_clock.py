@@ -110,8 +110,8 @@ class EmulatedLink:
 class VirtualClock:
     """The virtual clocks of clients and server; writes crossings and computations to ledger and events.
 
-    `client_flops` and `server_flops` are in FLOP/s; the server
-    computes at most `slots` messages concurrently.
+    `client_flops`, or `each_flops` where clients differ, and `server_flops` are in FLOP/s; the server
+    makes at most `slots` computations concurrently.
     """
 
     def __init__(
@@ -123,7 +123,6 @@ class VirtualClock:
         events: Events,
         each_flops: Sequence[float] = (),
     ) -> None:
-        """`each_flops` are the clients' rates if they differ."""
         self._client_flops = client_flops
         self._each_flops = each_flops
         self._server_flops = server_flops
@@ -157,18 +156,20 @@ class VirtualClock:
             envelope=envelope, message=message, start_s=sent_s, load=load, transfer=transfer, frame=frame
         )
 
-    def serve(self, up: Crossing, flops: float) -> float:
-        """Records a message and its computation; the time of its reply, monotonic in service order."""
-        envelope = up.envelope
-        self._arrived(up, is_lost=False)
+    def serve(self, ups: Sequence[Crossing], flops: Sequence[float], not_before_s: float = 0.0) -> float:
+        """Records messages of a lap and their joint computation; the time of the replies, never falling."""
+        for up in ups:
+            self._arrived(up, is_lost=False)
+        lap = ups[0].envelope.lap
         slot = min(range(len(self._slot_free_s)), key=self._slot_free_s.__getitem__)
-        earliest_s = self._round_began_s if envelope.lap == 0 else up.at_s
-        start_s = max(up.at_s, earliest_s, self._slot_free_s[slot] if flops else 0.0)
-        worked_s = start_s + flops / self._server_flops
-        if flops:
-            self._slot_free_s[slot] = worked_s
-            self._compute("server", envelope, flops, start_s, worked_s)
-        finish_s = max(worked_s, self._finished_s) if envelope.lap else worked_s
+        free_s = max(not_before_s, self._slot_free_s[slot] if any(flops) else 0.0)
+        worked_s = max(free_s, self._round_began_s if lap == 0 else 0.0, *(up.at_s for up in ups))
+        for up, own in zip(ups, flops, strict=True):
+            if own:
+                start_s, worked_s = worked_s, worked_s + own / self._server_flops
+                self._compute("server", up.envelope, own, start_s, worked_s)
+                self._slot_free_s[slot] = worked_s
+        finish_s = max(worked_s, self._finished_s) if lap else worked_s
         self._finished_s = max(self._finished_s, finish_s)
         return finish_s
 
@@ -256,7 +257,6 @@ class VirtualClock:
 
     def _crossed(self, crossing: Crossing, *, is_lost: bool) -> None:
         envelope, transfer, delivery = crossing.envelope, crossing.transfer, crossing.outcome
-        symbols = crossing.load.symbols
         self._ledger.crossed(
             envelope.round,
             envelope.client,
@@ -264,7 +264,7 @@ class VirtualClock:
             transfer.payload_bytes,
             delivery,
             is_lost=is_lost,
-            symbols=symbols,
+            symbols=crossing.load.symbols,
         )
         self._events.write(
             "transfer",
@@ -275,7 +275,7 @@ class VirtualClock:
             payload_bytes=transfer.payload_bytes,
             packets=delivery.packets,
             lost_packets=delivery.packets - int(delivery.arrived.sum()),
-            symbols=symbols,
+            symbols=crossing.load.symbols,
             retransmissions=delivery.retransmissions,
             airtime_s=delivery.airtime_s,
             energy_j=delivery.energy_j,

@@ -144,6 +144,7 @@ def test_a_setting_of_its_own_is_read_from_a_file_and_set_and_shown(preset: Path
         assert method == {
             "name": "sign-sfl",
             "in_flight": 1,
+            "server_batch": 1,
             "sharpness": sharpness,
             "label": "" if sharpness == 8.0 else "7",
             "checkpoint_head": False,
@@ -163,7 +164,10 @@ def test_a_setting_of_its_own_is_read_from_a_file_and_set_and_shown(preset: Path
         ),
         ("method.sharpness=0", "[method] method.sharpness must be above 0.0, got 0.0"),
         ("method.sharpness=true", "method.sharpness must be of type float, got True"),
-        ("method.name=sfl-v2", "'method.sharpness'; the method 'sfl-v2' has the keys name, in_flight"),
+        (
+            "method.name=sfl-v2",
+            "'method.sharpness'; the method 'sfl-v2' has the keys name, in_flight, server_batch",
+        ),
     ],
 )
 def test_a_setting_of_its_own_is_refused_by_name(preset: Path, word: str, error: str) -> None:

@@ -132,6 +132,15 @@ def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> Non
     assert "The link was emulated, with settings of another version" in " ".join(emulation(read_run(folder)))
 
 
+def test_the_report_says_how_many_clients_share_a_step(make_run: MakeRun) -> None:
+    folder = make_run(rounds=1, steps=1)
+    config = json.loads((folder / "config.json").read_text())
+    config["method"]["server_batch"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    said = "The server trained on the activations of up to 2 clients in one step."
+    assert said in learning(read_run(folder))
+
+
 @pytest.mark.parametrize(
     ("side", "words"),
     [

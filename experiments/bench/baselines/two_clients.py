@@ -21,6 +21,11 @@ def two_clients(setting: Setting, progress: Callable[[str], None]) -> list[Figur
     if not setting.is_quick:
         contestants |= {
             "one-in-flight": _product(1, samples),
+            "one-batch": Contestant(
+                train=Product(transport="rpc", clients=2, server_batch=2, server_threads=2),
+                samples=2 * samples,
+                maths="two clients, one batch",
+            ),
             "unsplit-2-threads-keeping": Contestant(
                 train=unsplit, samples=samples, threads=2, keeps_memory=True
             ),
@@ -38,6 +43,7 @@ def two_clients(setting: Setting, progress: Callable[[str], None]) -> list[Figur
     if not setting.is_quick:
         figures += [
             figure("product, one step in flight / unsplit", "one-in-flight", "unsplit-2-threads"),
+            figure("product, both in one batch / unsplit", "one-batch", "unsplit-2-threads"),
             figure("product / unsplit*", "two-in-flight", "unsplit-2-threads-keeping"),
         ]
     return figures

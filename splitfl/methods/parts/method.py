@@ -1,13 +1,13 @@
 """The interface of a finetuning method: a client generator and a server object, both free of I/O."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from splitfl.core.errors import WireError
-from splitfl.core.messages import Message, Plan, Reply
+from splitfl.core.messages import Activation, Message, Plan, Reply
 from splitfl.core.state import State
 from splitfl.models.cut import Piece
 
@@ -107,6 +107,20 @@ class ServerMethod(Protocol):
 
     def restore(self, state: State) -> None:
         """Continues from this state."""
+
+
+@runtime_checkable
+class BatchServer(ServerMethod, Protocol):
+    """The server's side of a method whose body can take one step on the activations of several clients.
+
+    This is needed for `method.server_batch` above 1, where at most one step is in flight.
+    """
+
+    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Activation]) -> list[ServerReply]:
+        """The replies to the messages of these turns, computed as one batch; changes no state.
+
+        With one message it is `compute`. The last reply's `change` is the step of the body.
+        """
 
 
 def unexpected(method: str, message: Message) -> WireError:

@@ -32,7 +32,7 @@ from splitfl.methods.parts.method import ServerReply, Turn
 from splitfl.methods.parts.optimiser import Decay, SideOptimiser, body_decay, constant
 from splitfl.models.cut import Piece, replica
 from splitfl.models.token_rows import pack, unpack
-from splitfl.models.training_step import TrainingStep, training_step
+from splitfl.models.training_step import BatchRows, TrainingStep, training_step
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +89,7 @@ class ServerModel:
         hidden_BTD: Tensor,
         context: Mapping[str, Tensor],
         labels: Tensor,
-        step: TrainingStep | None = None,
+        step: BatchRows | None = None,
         *,
         wants_hidden_grad: bool,
         entry: Piece | None = None,
@@ -249,8 +249,7 @@ def answer_activation(
     """
     assert message.hidden is not None
     assert message.labels is not None
-    mask = message.context.get("mask")
-    hidden_BTD = unpack(message.hidden, mask).to(body.piece.model.device)
+    hidden_BTD = unpack(message.hidden, message.context.get("mask")).to(body.piece.model.device)
     step = body.compute(
         turn.position,
         hidden_BTD,
@@ -260,13 +259,17 @@ def answer_activation(
         wants_hidden_grad=wants_gradient,
         entry=entry,
     )
-    reply: Message = Done()
-    if step.hidden_grad is not None:
-        reply = Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu())
     return ServerReply(
-        reply=reply,
+        reply=reply_to(message, step.hidden_grad),
         flops=step.flops,
         losses=(step.loss,),
         samples=len(message.ids_B),
         change=step,
     )
+
+
+def reply_to(message: Activation, grad_BTD: Tensor | None) -> Message:
+    """The gradient at the cut for the sender of these activations, or Done without one."""
+    if grad_BTD is None:
+        return Done()
+    return Gradient(ids_B=message.ids_B, grad=pack(grad_BTD, message.context.get("mask")).cpu())

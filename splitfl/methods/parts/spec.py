@@ -114,6 +114,7 @@ ROBUST: Final = frozenset({"federation.robust", "federation.trim", "federation.c
 UPLOADS: Final = HEAD | CLIENT_RANKS | ROBUST | SERVER_OPTIMISER
 REPLAYED: Final = HEAD | SERVER_OPTIMISER
 IN_FLIGHT: Final = frozenset({"method.in_flight"})
+SERVER_BATCH: Final = "method.server_batch"
 
 FACTORS: Final = frozenset({"rolora", "ffa", "mean"})
 PRODUCTS: Final = frozenset({"stack", "fedex", "svd"})
@@ -126,6 +127,7 @@ REPLAYS: Final = (
 
 NOT_ONCE: Final = "passes a batch through its pieces more or less than once"
 NO_ADAPTERS: Final = "its clients send no adapters"
+NO_BODY: Final = "has no body on the server"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +139,14 @@ class MethodSpec:
     `shared` are the settings of other tables that it reads besides the codecs of its messages, among those
     that not every method reads; all others must have their defaults. `sends` has the tolerance of each
     message of rows. `holds` are the sides whose adapters its client trains: the head, or the whole model.
-    `asynchronous`, `single_pass` (each piece computes a batch once per step, as running statistics require)
-    and `summable` (all clients send the same tensors, so that over-the-air summation is possible) are True
-    or the reason why not. `backpropagates` and `forward_mode` describe the client's differentiation; the
-    latter is also enabled by `method.derivative`. `dropout` are the sides that may have LoRA dropout,
-    as the method names the step whenever it trains them (see training_step.py). `local_update` is set if the
-    controller may assign the method to a client from round to round; a specification made by `replace` must
-    set both anew. `refusals` are checked before a run. `needs` are settings, as `table.key=value`, that a run
+    `asynchronous`, `single_pass` (each piece computes a batch once per step, as running statistics require),
+    `summable` (all clients send the same tensors, so that over-the-air summation is possible) and
+    `server_batch` (its server is a `BatchServer`) are True or the reason why not. `backpropagates` and
+    `forward_mode` describe the client's differentiation; the latter is also enabled by `method.derivative`.
+    `dropout` are the sides that may have LoRA dropout, as the method names the step whenever it trains them
+    (see training_step.py). `local_update` is set if the controller may assign the method to a client from
+    round to round; a specification made by `replace` must set both anew, and `server_batch` for a server of
+    its own. `refusals` are checked before a run. `needs` are settings, as `table.key=value`, that a run
     requires.
 
     Raises ConfigError for a missing Tolerance or reason and for unsuitable settings.
@@ -162,6 +165,7 @@ class MethodSpec:
     asynchronous: Able
     single_pass: Able
     summable: Able
+    server_batch: Able
     backpropagates: bool
     forward_mode: bool = False
     dropout: tuple[Literal["head", "body"], ...] = ()
@@ -177,20 +181,21 @@ class MethodSpec:
                 f"MethodSpec.sends must have a Tolerance for each message of the signature, {due}; got {got}"
             )
         check_settings_type("MethodSpec.settings", self.settings, MethodConfig)
-        for name in ("asynchronous", "single_pass", "summable"):
+        for name in ("asynchronous", "single_pass", "summable", "server_batch"):
             _check_reason(f"MethodSpec.{name}", getattr(self, name))
 
     @property
     def reads(self) -> frozenset[str]:
         """The settings outside [method] that it reads and not every method does, codecs included."""
-        return self.shared | {
-            f"codec.{kind}" for kind, tolerance in self.sends.items() if tolerance.codec is True
-        }
+        codecs = {f"codec.{kind}" for kind, tolerance in self.sends.items() if tolerance.codec is True}
+        return self.shared | codecs | ({SERVER_BATCH} if self.server_batch is True else set())
 
     def why_not(self, setting: str) -> str:
         """The reason that it does not read a setting; "" without a particular one."""
         if setting in OPTIMISER:
             return "has no gradients, and no optimiser that could take them"
+        if setting == SERVER_BATCH:
+            return "" if self.server_batch is True else self.server_batch
         table, _, kind = setting.partition(".")
         codec = self.sends[kind].codec if table == "codec" and kind in self.sends else True
         return "" if codec is True else codec

@@ -12,10 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from splitfl.config import at_least
 from splitfl.data.batch import Batch
-from splitfl.data.loader import NOTHING_TO_PREDICT
 from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.label_counts import label_counts
 from splitfl.models.cut import Piece
-from splitfl.models.families import SEQ2SEQ_LM
 from splitfl.models.training_step import TrainingStep, training_step
 
 
@@ -47,16 +46,8 @@ class MicroBatch:
 
 
 def micro_batches(labels: Tensor, size: int, kind: str) -> list[MicroBatch]:
-    """The micro-batches of at most `size` samples (0: one of all), with their weights in the mean loss.
-
-    Labels are (B,) classes or numbers, (B, C) float32 for several classes per sample, or (B, T) int64 tokens,
-    whose first position has no label: a language model predicts the first token from none, and token
-    classification starts with a special token. Of an encoder-decoder (`kind` seq2seq-lm) every position has
-    one. Every sample has a label to predict: the loader drops others.
-    """
-    is_per_sample = labels.ndim == 1 or labels.is_floating_point()
-    predicted = labels if kind == SEQ2SEQ_LM or is_per_sample else labels[:, 1:]
-    counts_B = torch.ones(len(labels)) if is_per_sample else (predicted != NOTHING_TO_PREDICT).sum(1)
+    """The micro-batches of at most `size` samples (0: one of all), with their weights in the mean loss."""
+    counts_B = label_counts(labels, kind)
     size, total = size or len(labels), float(counts_B.sum())
     all_rows = [slice(first, min(first + size, len(labels))) for first in range(0, len(labels), size)]
     if len(all_rows) == 1:

@@ -22,7 +22,7 @@ from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.evaluation.evaluate import measure_adapter
 from splitfl.methods.registry import METHODS
-from splitfl.models.training_step import CurrentStep, TrainingStep
+from splitfl.models.training_step import CurrentStep, JointStep, TrainingStep
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from tests.splitfl import toy
@@ -125,6 +125,9 @@ def test_every_step_and_sample_has_masks_of_its_own() -> None:
         drawn.append(dropout(x))
         assert torch.equal(dropout(x[:, :3]), drawn[-1][:, :3]), "whatever the padding"
     assert all(not torch.equal(one, other) for at, one in enumerate(drawn) for other in drawn[:at])
+    steps = [TrainingStep(seed=0, client=0, round=0, step=0, ids=[at]) for at in (0, 1)]
+    current.value = JointStep(steps=steps)
+    assert torch.equal(dropout(x.repeat(2, 1, 1)), torch.cat([drawn[0], drawn[-1]])), "in one batch"
     current.value = None
     assert dropout(x) is x
 

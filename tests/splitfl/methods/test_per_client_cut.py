@@ -160,6 +160,7 @@ def test_a_restored_server_trains_the_tensors_of_its_round(place: Path) -> None:
         ({"federation": {"aggregator": "stack"}}, "must be 'rolora', 'ffa' or 'mean'"),
         ({"federation": {"robust": "median"}}, "federation.robust must be 'none'"),
         ({"method": {"in_flight": 2}}, "method.in_flight must be 1"),
+        ({"method": {"server_batch": 2}}, "method.server_batch must be 1 with federation.client_cuts, got 2"),
         ({"federation": {"schedule": "buffered"}}, "does not support federation.schedule 'buffered'"),
         ({"method": {"name": "hybrid"}}, "does not read federation.client_cuts"),
     ],

@@ -11,7 +11,7 @@ from splitfl.config import EXACT, CodecConfig, RunConfig, key_types
 from splitfl.core.errors import ConfigError
 from splitfl.methods.compatibility import check
 from splitfl.methods.parts.zeroth_order_client import Estimate, SlicedEstimate
-from splitfl.methods.registry import METHODS, in_flight
+from splitfl.methods.registry import METHODS, in_flight, server_method
 from splitfl.methods.settings import optional, with_method, without_unread
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
@@ -86,7 +86,7 @@ def test_every_optional_setting_is_read_by_some_method_and_no_method_reads_anoth
 def test_a_key_of_another_method_is_refused_with_the_methods_that_have_it() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"^unknown key 'method.mu'; the method 'fedlora' has the keys name, in_flight, "
+        match=r"^unknown key 'method.mu'; the method 'fedlora' has the keys name, in_flight, server_batch, "
         r"checkpoint_head, micro_batch; it is a key of "
         r"hybrid, hosl, heron, mu-splitfed, decomfl, hiso, fedkseed$",
     ):
@@ -254,3 +254,52 @@ def test_settings_of_one_method_convert_to_another() -> None:
     assert (fitted.train.body_lr, fitted.federation.clients) == (0.25, 7)
     assert (fitted.train.head_lr, fitted.federation.aggregator) == (1e-3, "rolora")
     assert without_unread(fitted) == fitted
+
+
+@pytest.mark.parametrize("name", ["sfl-v1", "ushape", "fedlora"])
+def test_a_method_refuses_batches_of_clients_with_its_reason(name: str) -> None:
+    reason = METHODS[name].server_batch
+    with pytest.raises(
+        ConfigError, match=f"method.server_batch: leave it at 1, got 3; .*; '{name}' {reason}$"
+    ):
+        check(changed(name, "method.server_batch"), "sequence-classification", 12, "bert")
+
+
+@pytest.mark.parametrize(
+    ("tables", "complaint"),
+    [
+        (
+            {"method": {"server_batch": 2, "in_flight": 2}},
+            "method.in_flight must be 1 with method.server_batch 2, whose batches .*; got 2",
+        ),
+        (
+            {
+                "method": {"server_batch": 2},
+                "auto": {"budget": "bytes", "limit": 1e6, "every": 1, "methods": ["frozen"]},
+            },
+            "method.server_batch must be 1 with auto.every, which may give clients different cuts; got 2",
+        ),
+        (
+            {"method": {"server_batch": 4}, "federation": {"clients": 3}},
+            "method.server_batch must be at most the 3 clients of a round, got 4",
+        ),
+        (
+            {"method": {"server_batch": 3}, "fault_tolerance": {"clients_per_round": 2}},
+            "method.server_batch must be at most the 2 clients of a round, got 3",
+        ),
+    ],
+)
+def test_settings_that_exclude_batches_of_clients_are_refused(tables: Any, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        check(from_dict(tables), "sequence-classification", 12, "bert")
+
+
+def test_a_method_whose_server_has_no_batches_is_refused() -> None:
+    config = from_dict({"method": {"server_batch": 2}})
+    one_by_one = dataclasses.replace(METHODS["sfl-v2"], server=lambda *_: object())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS._own, "sfl-v2", one_by_one)
+        with pytest.raises(
+            ConfigError, match="'sfl-v2' declares server_batch, and its server has no compute"
+        ):
+            server_method(config, None)  # type: ignore[arg-type]

@@ -34,6 +34,8 @@ DROPOUT = {side: {"rank": 2, "dropout": 0.1} for side in ("head", "body")}
 CASES = {
     "sfl-v2": ({"name": "sfl-v2"}, LOSSY),
     "sfl-v2, three in flight": ({"name": "sfl-v2", "in_flight": 3}, IDEAL),
+    "sfl-v2, batches of two clients": ({"name": "sfl-v2", "server_batch": 2}, LOSSY),
+    "frozen, batches of two clients": ({"name": "frozen", "server_batch": 2}, LOSSY),
     "frozen, two in flight": ({"name": "frozen", "in_flight": 2}, LOSSY),
     "hybrid": ({"name": "hybrid"}, LOSSY),
     "hybrid, two in flight": ({"name": "hybrid", "in_flight": 2, "perturbations": 40}, LOSSY),
@@ -48,7 +50,7 @@ CASES = {
     "fsl-sage": ({"name": "fsl-sage", "auxiliary_blocks": 1, "in_flight": 2}, LOSSY),
 }
 TAILS = {"ushape": 1}
-SHOWN = ("hybrid, two in flight",)
+SHOWN = ("hybrid, two in flight", "sfl-v2, batches of two clients")
 
 
 place = toy.place(is_base=True)
@@ -131,10 +133,21 @@ def test_rpc_gives_the_same_bits(travelled: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("road", ["grpc", "mqtt"])
-def test_the_other_transports_give_the_same_bits(road: str, travelled: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("road", "method"),
+    [
+        ("grpc", {"in_flight": 2}),
+        ("grpc", {"server_batch": 2}),
+        ("mqtt", {"in_flight": 2}),
+        pytest.param("mqtt", {"server_batch": 2}, marks=pytest.mark.long),
+    ],
+    ids=str,
+)
+def test_the_other_transports_give_the_same_bits(
+    road: str, method: dict[str, int], travelled: Any, tmp_path: Path
+) -> None:
     hard: dict[str, Any] = {
-        "method": {"in_flight": 2},
+        "method": method,
         "adapter": DROPOUT,
         "link": LOSSY,
         "federation": {"clients": 2, "rounds": 3},

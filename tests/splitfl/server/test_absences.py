@@ -33,11 +33,11 @@ Trained = dict[str, torch.Tensor]
 place = toy.place(is_base=True, rows=60)
 
 
-def site_of(place: Path, method: str = "sfl-v2", **fault_tolerance: Any) -> Experiment:
+def site_of(place: Path, method: str = "sfl-v2", server_batch: int = 1, **fault_tolerance: Any) -> Experiment:
     return Experiment.of(
         toy.config(
             place,
-            method={"name": method},
+            method={"name": method, "server_batch": server_batch},
             federation={"clients": CLIENTS, "rounds": ROUNDS, "local_steps": 2},
             fault_tolerance={"on_loss": "continue", **fault_tolerance},
         )
@@ -154,11 +154,11 @@ def play_with_kills(site: Experiment, folder: Path, chance: random.Random) -> Tr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sfl-v2", "decomfl"])
+@pytest.mark.parametrize(("method", "server_batch"), [("sfl-v2", 1), ("sfl-v2", 3), ("decomfl", 1)])
 def test_a_run_that_lost_clients_is_the_in_process_run_of_the_same_events(
-    place: Path, tmp_path: Path, method: str
+    place: Path, tmp_path: Path, method: str, server_batch: int
 ) -> None:
-    site = site_of(place, method)
+    site = site_of(place, method, server_batch)
     trained = play_with_kills(site, tmp_path / "threads", random.Random(5))
     rows = assert_is_replayed(site, tmp_path, trained)
     assert any(row["event"] == "absent" for row in rows)

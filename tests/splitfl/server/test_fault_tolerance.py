@@ -65,8 +65,7 @@ def play(site: Experiment, folder: Path, stop_after: int | None = None) -> dict[
     with Run(site, folder, Silent(), CheckpointStore(folder / "checkpoint").newest()) as run:
         for node in nodes:
             node.restore(run.first_round)
-        taken = "post" if site.config.link.scenario else "handle"
-        take, left = getattr(run.server_loop, taken), stop_after
+        take, left = run.server_loop.post, stop_after
 
         def dying(frame: bytes, answer: Callable[[bytes], None]) -> None:
             nonlocal left
@@ -75,7 +74,7 @@ def play(site: Experiment, folder: Path, stop_after: int | None = None) -> dict[
             left = None if left is None else left - 1
             take(frame, answer)
 
-        setattr(run.server_loop, taken, dying)
+        run.server_loop.post = dying  # type: ignore[method-assign]
         try:
             run_inproc(site.config, nodes, run.server_loop, run.first_round)
         except Killed:
@@ -113,9 +112,12 @@ def test_a_run_killed_twice_ends_with_the_same_bits(place: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_run_with_steps_in_flight_and_losses_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [{"in_flight": 2}, {"server_batch": 2}], ids=lambda one: next(iter(one)))
+def test_a_run_with_several_steps_at_once_and_losses_ends_with_the_same_bits(
+    method: dict[str, int], place: Path, tmp_path: Path
+) -> None:
     lossy = {"rate_bps": 1e6, "loss_rate": 0.2}
-    tables = {"method": {"in_flight": 2}, "link": {"max_tries": 2, "up": lossy, "down": lossy}}
+    tables = {"method": method, "link": {"max_tries": 2, "up": lossy, "down": lossy}}
     assert_same(place, tmp_path, [20], **tables)
 
 

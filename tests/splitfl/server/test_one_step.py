@@ -31,7 +31,7 @@ COMPUTATION = (
 def files_of_a_step(monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path) -> set[str]:
     """The files with a function that is called for one activation on the server's side."""
     found: set[str] = set()
-    handle = SyncServer.handle
+    post = SyncServer.post
 
     def count(frame: FrameType, event: str, _: object) -> None:
         if event == "call":
@@ -42,15 +42,15 @@ def files_of_a_step(monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path
 
     def traced(self: SyncServer, frame: Frame, answer: Answer) -> None:
         if frame.kind != "Activation" or found:
-            handle(self, frame, answer)
+            post(self, frame, answer)
             return
         sys.setprofile(count)
         try:
-            handle(self, frame, answer)
+            post(self, frame, answer)
         finally:
             sys.setprofile(None)
 
-    monkeypatch.setattr(SyncServer, "handle", traced)
+    monkeypatch.setattr(SyncServer, "post", traced)
     link = {"up": {"rate_bps": 1e6, "loss_rate": 0.1}, "down": {"rate_bps": 1e6, "loss_rate": 0.1}}
     run = play(Experiment.of(toy.config(place, link=link)), tmp_path)
     assert any(isinstance(message, Activation) for *_, message, _ in run.said)

@@ -228,6 +228,7 @@ def test_a_method_that_needs_all_in_one_round_is_refused_with_the_reason(method:
         ({"fault_tolerance": {"clients_per_round": 2}}, "fault_tolerance.clients_per_round must be"),
         ({"fault_tolerance": {"on_loss": "continue"}}, "fault_tolerance.on_loss must be"),
         ({"method": {"in_flight": 2}}, "method.in_flight must be"),
+        ({"method": {"server_batch": 2}}, "method.server_batch must be 1 with federation.schedule"),
         ({"link": {"scenario": "urban-macro-edge"}}, "requires a link of its own for each client"),
     ],
 )

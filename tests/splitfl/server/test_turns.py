@@ -64,3 +64,20 @@ def test_positions_are_unknown_until_all_have_begun() -> None:
     assert turns.position(0, 1) is None
     assert turns.end is None
     assert turns.position(1, 0) == 1
+
+
+@given(LAPS, st.integers(1, 4), st.integers(0, 100))
+def test_groups_are_consecutive_messages_of_one_lap(laps: list[int], batch: int, base: int) -> None:
+    turns = Turns(0, 0, len(laps), base, batch)
+    for client, count in enumerate(laps):
+        turns.begin(client, count)
+    groups = [turns.group(position) for position in range(base, base + sum(laps))]
+    assert all(position in group for position, group in enumerate(groups, base))
+    lap_of = dict(enumerate([0] * len(laps) + [lap for _, lap in turns.order()], base))
+    for group in groups:
+        assert all(turns.group(position) == group for position in group)
+        assert {lap_of[position] for position in group} == {lap_of[group[0]]}
+        is_last_of_lap = lap_of.get(group[-1] + 1) != lap_of[group[0]]
+        assert len(group) == (1 if lap_of[group[0]] == 0 else batch) or (
+            is_last_of_lap and len(group) < batch
+        )

@@ -146,7 +146,7 @@ def test_a_message_on_its_way_is_counted_when_its_turn_has_come(tmp_path: Path) 
         landed = [one.landed(link.transfer(one.transfer), 0.2) for one in sent]
         assert ledger.total().messages == 0
         for one in landed:
-            clock.serve(one, 1e6)
+            clock.serve([one], [1e6])
     assert ledger.total().messages == 2
     clients = [line.split('"client":')[1][0] for line in path.read_text().splitlines()]
     assert clients == ["1", "1", "1", "0", "0", "0"]

@@ -20,6 +20,7 @@ PLAIN = METHODS["sfl-v2"]
         ({"asynchronous": False}, "MethodSpec.asynchronous must be True or the reason why not, got False"),
         ({"single_pass": ""}, "MethodSpec.single_pass must be True or the reason why not, got ''"),
         ({"summable": None}, "MethodSpec.summable must be True or the reason why not, got None"),
+        ({"server_batch": False}, "MethodSpec.server_batch must be True or the reason why not, got False"),
     ],
 )
 def test_an_incomplete_spec_is_refused(changed: dict[str, Any], complaint: str) -> None:
