@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from experiments.live.figures import kept_up
 from experiments.live.radio_figures import in_real_time
+from experiments.report.waveform import lacking
 from splitfl.adapters.export import folders_inside
 from splitfl.adapters.registry import kind_named
 from splitfl.config import RunConfig
@@ -229,6 +230,8 @@ def _radio(run: RunRecord) -> list[str]:
     radio = run.summary.radio
     if radio is None:
         return []
+    if "wall_s" not in radio:
+        return [in_real_time(radio)]
     return [
         "Messages also crossed a modulated waveform: server and clients ran in network namespaces of one "
         f"machine, whose IP packets were sent as OFDM with LDPC codes (MCS {radio['mcs']}, "
@@ -236,6 +239,7 @@ def _radio(run: RunRecord) -> list[str]:
         "sample by sample; ARQ repeated packets with errors. The channel was emulated, the modem was not. "
         "Packets and airtime above are those of [link]; the section Waveform has what was measured.",
         in_real_time(radio),
+        *lacking(run),
     ]
 
 
