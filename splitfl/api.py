@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from splitfl.comparison.backends import backend_of
 from splitfl.comparison.compare import Comparison, PlannedCosts, compare_methods, plan_methods
 from splitfl.comparison.entrants import labels_of
 from splitfl.config import RunConfig, at_least, one_of
@@ -106,6 +107,7 @@ def compare(
     *,
     budgets: Sequence[str] = (),
     seeds: int = 3,
+    on: str = "processes",
     jobs: int = 0,
     max_rounds: int | None = None,
     own: Mapping[str, Mapping[str, Any]] | None = None,
@@ -117,8 +119,8 @@ def compare(
 
     Beside `methods` the baselines `frozen` and `sfl-v2@checkpointed` always take part; METHOD@NAME is a
     variant of a method, and `own` has overrides for single ones. `budgets` are texts such as "bytes=50MB".
-    With `jobs` processes at a time, 0 for this one. A run that ended in `out` is not run again. `on_run` is
-    told of each run.
+    The runs are `on` `processes`, `jobs` at a time (0: in this one), or on a Ray cluster, `ray[:ADDRESS]`.
+    A run that ended in `out` is not run again. `on_run` is told of each run.
 
     Raises ConfigError where no method can take part, DataError or ModelMissing for what cannot be read,
     PeerLost where every run failed.
@@ -134,7 +136,7 @@ def compare(
         _own(own, labels_of(labels)),
         budgets=budgets,
         seeds=seeds,
-        jobs=jobs,
+        backend=backend_of(on, jobs),
         max_rounds=max_rounds,
         out=Path(out) / f"compare-{_name(experiment, tables)}",
         on_done=lambda race, why, of: on_run(f"{race.label}, seed {race.seed}: {why or 'done'} ({of} runs)"),

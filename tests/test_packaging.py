@@ -19,6 +19,7 @@ PINNED = (
     "demo",
     "bleu",
     "rouge",
+    "ray",
     "quantization",
     "bitsandbytes",
     "sft-oracle",
@@ -73,8 +74,8 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "Apache-2.0"
     assert distribution.metadata.get_all("Provides-Extra") == [
-        *("demo", "data", "bleu", "compression", "rouge", "quantization", "bitsandbytes", "sft-oracle"),
-        *("tensorboard", "wandb", "mlflow", "radio", "oracle", "dev", "docs"),
+        *("demo", "data", "bleu", "compression", "rouge", "ray", "quantization", "bitsandbytes"),
+        *("sft-oracle", "tensorboard", "wandb", "mlflow", "radio", "oracle", "dev", "docs"),
     ]
 
 
@@ -133,8 +134,9 @@ def test_runs_need_no_extra():
     radio, codecs, others = (
         ("numba", "zmq", "sigmf"),
         ("constriction", "backports.zstd"),
-        ("tensorboard", "datasets"),
+        ("tensorboard", "datasets", "ray"),
     )
     absent = (*radio, *codecs, "torchao", "bitsandbytes", *others)
-    code = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import experiments.commands"
+    modules = "experiments.commands, experiments.compare.command"
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import {modules}"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT)

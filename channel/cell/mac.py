@@ -21,6 +21,9 @@ from channel.core.arrays import Array
 from channel.core.link import DIRECTIONS
 from channel.propagation.directions import BothDirections
 
+_REPORTS = 2**16
+"""SINRs evaluated at once: few enough for the processor's cache, enough to amortise the overhead of numpy."""
+
 
 class Mac:
     """The state of both directions.
@@ -53,6 +56,7 @@ class Mac:
         empty_U = np.full(self._users, self._queues)
         self._queue_at = np.append(first_C[:, None] + np.arange(self._users), empty_U)
         self._begin_C = np.arange(self._columns) * self._users
+        self._reported_together = max(_REPORTS // (self._columns * self._users), 1)
         self._no_column = self._columns * self._users
         self._keep = float(np.exp(-parameters.grant_s / parameters.window_s))
         self._share = (1.0 - self._keep) / parameters.grant_s
@@ -107,9 +111,9 @@ class Mac:
         return old, free_RC
 
     def _schedule(self, first: int, count: int, free_RC: NDArray[np.bool_], plan: SlotAllocation) -> None:
-        """Fills the allocation, grant by grant; reports are evaluated together."""
+        """Fills the allocation, grant by grant; reports of several grants are evaluated together."""
         slots = self._parameters.grant_slots
-        begin, report_GDFU, rate_GDFU = count, np.empty(0), np.empty(0)
+        begin, end, report_GDFU, rate_GDFU = 0, 0, np.empty(0), np.empty(0)
         free_GC = np.asarray(free_RC.reshape(count, slots, -1).any(axis=1))
         begin_GC = np.where(free_GC, self._begin_C, self._no_column)
         free_GD1 = free_GC.reshape(count, len(DIRECTIONS), -1).sum(axis=2, keepdims=True)
@@ -118,8 +122,9 @@ class Mac:
             waiting = np.count_nonzero(self._backlog.left_Q)
             if not waiting:
                 continue
-            if begin > at:
-                begin, (report_GDFU, rate_GDFU) = at, self._reported(first + at, count - at)
+            if at >= end:
+                begin, end = at, min(at + self._reported_together, count)
+                report_GDFU, rate_GDFU = self._reported(first + begin, end - begin)
             self._margins.apply_feedback(first + at)
             report_DFU, rate_DFU = report_GDFU[at - begin], rate_GDFU[at - begin]
             if waiting < self._queues:

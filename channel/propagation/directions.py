@@ -19,6 +19,10 @@ from channel.propagation.sinr import SinrModel
 
 IntArray = NDArray[np.int64]
 
+_NEWEST = 3
+"""Slot blocks that are kept: a slot's report may lie in the one before it. Their memory is used again, since
+the system zeroes new memory, which costs a large cell a quarter of its time."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SlotBlock:
@@ -45,8 +49,15 @@ class BothDirections:
         return int(self.sinr_models["up"].place_U2(0).shape[0])
 
     def slot_block(self, number: int) -> SlotBlock:
-        """The block of slots of this index; the last three are cached."""
-        return self._cached_slot_block(number)
+        """The block of slots of this index, valid until three others have been asked for since."""
+        blocks = self._newest_slot_blocks
+        if number in blocks:
+            blocks[number] = blocks.pop(number)
+            return blocks[number]
+        is_full = len(blocks) == _NEWEST
+        memory = blocks.pop(next(iter(blocks))).sinr_SDFU if is_full else self._memory()
+        blocks[number] = self._slot_block(number, memory)
+        return blocks[number]
 
     def reports(self, slots: list[int]) -> Array:
         """SINR (slots, D, F, U) in these slots, which must not decrease."""
@@ -54,7 +65,10 @@ class BothDirections:
         if first == last and slots[-1] - slots[0] == len(slots) - 1:
             start = slots[0] % SLOTS
             return self.slot_block(first).sinr_SDFU[start : start + len(slots)]
-        return np.stack([self.slot_block(slot // SLOTS).sinr_SDFU[slot % SLOTS] for slot in slots])
+        reports = np.empty((len(slots), *self.slot_block(first).sinr_SDFU.shape[1:]))
+        for report, slot in zip(reports, slots, strict=True):
+            report[:] = self.slot_block(slot // SLOTS).sinr_SDFU[slot % SLOTS]
+        return reports
 
     def sinr(self, slot_T: IntArray, queue_T: IntArray, group_H: IntArray, block_H: IntArray) -> Array:
         """SINR (H,) in each allocated group, for the slot and queue of its block."""
@@ -84,17 +98,19 @@ class BothDirections:
         return found
 
     @cached_property
-    def _cached_slot_block(self) -> Callable[[int], SlotBlock]:
-        # A slot's report may lie in the slot block before it.
-        return lru_cache(maxsize=3)(self._slot_block)
+    def _newest_slot_blocks(self) -> dict[int, SlotBlock]:
+        """By index, the one that was asked for last at the end."""
+        return {}
 
     @cached_property
     def _uniform(self) -> Callable[[str, int], Array]:
         return lru_cache(maxsize=4)(self._drawn)
 
-    def _slot_block(self, number: int) -> SlotBlock:
+    def _memory(self) -> Array:
+        return np.empty((SLOTS, len(DIRECTIONS), self.sinr_models["up"].groups, self.users))
+
+    def _slot_block(self, number: int, sinr_SDFU: Array) -> SlotBlock:
         sinr_models = [self.sinr_models[direction] for direction in DIRECTIONS]
-        sinr_SDFU = np.empty((SLOTS, len(sinr_models), sinr_models[0].groups, self.users))
         powers = [air.fill(number, sinr_SDFU[:, at]) for at, air in enumerate(sinr_models)]
         group_w_Q = np.concatenate([*powers, np.ones(1)])
         most_w_Q = np.append(np.repeat([air.max_w for air in sinr_models], self.users), 1.0)

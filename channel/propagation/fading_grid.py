@@ -66,15 +66,17 @@ class SlotGrid:
         peak: Array = (np.sqrt(self.line.power_L) * in_step_L).sum(axis=-1) ** 2
         return np.minimum(peak, _RAYLEIGH_BOUND)
 
-    def power(self, number: int) -> Array:
-        """|H|^2 (SLOTS, F, U) in the same slots, with all leading axes flattened."""
-        columns = self.frequency_hz_F.size * self._turn_W.shape[-1]
-        power = np.empty((SLOTS, columns))
-        for first in range(0, columns, _COLUMNS):
+    def power(self, number: int, out: Array | None = None) -> Array:
+        """|H|^2 (SLOTS, F, U) in the same slots, leading axes flattened; written to `out` if given."""
+        groups, users = self.frequency_hz_F.size, self._turn_W.shape[-1]
+        power = np.empty((SLOTS, groups, users)) if out is None else out
+        flat = power.reshape(SLOTS, -1)
+        assert np.may_share_memory(flat, power), "out must be contiguous within a slot"
+        for first in range(0, groups * users, _COLUMNS):
             here = slice(first, first + _COLUMNS)
             real, imaginary = self._parts(number, here)
-            np.add(np.square(real, out=real), np.square(imaginary, out=imaginary), out=power[:, here])
-        return power.reshape(SLOTS, self.frequency_hz_F.size, -1)
+            np.add(np.square(real, out=real), np.square(imaginary, out=imaginary), out=flat[:, here])
+        return power
 
     def _parts(self, number: int, columns: slice) -> tuple[Array, Array]:
         """Real and imaginary parts (SLOTS, columns) of some columns of F x U."""
@@ -133,21 +135,33 @@ class SlotGrid:
             for sample in range(_SAMPLES):
                 np.add.reduce(wave, axis=0, out=taps[sample, here])
                 wave *= near
-        taps = taps.reshape(_SAMPLES, *begin_W.shape[1:])
-        response = np.matmul(self._delay_FL, taps).reshape(_SAMPLES, -1)
-        return np.stack([response.real, response.imag], axis=1)
+        samples = np.empty((_SAMPLES, 2, self.frequency_hz_F.size, begin_W.shape[-1]))
+        for parts_2FU, taps_P in zip(samples, taps, strict=True):
+            response = self._delay_FL @ taps_P.reshape(begin_W.shape[1:])
+            parts_2FU[0], parts_2FU[1] = response.real, response.imag
+        return samples.reshape(_SAMPLES, 2, -1)
+
+    def _begin(self, run: int) -> Complex:
+        """The waves (W, L, U) with their amplitudes at the start of a run, valid until the next call.
+
+        A run starts one rotation after the previous one.
+        """
+        exact = run - run % _RUNS
+        known = next(iter(self._newest_begin), None)
+        if known is None or not exact <= known <= run:
+            angle = self._turn_W * (exact * self._run_s) + self._phase_W
+            self._newest_begin.clear()
+            known, self._newest_begin[exact] = exact, self._strength_W * _unit(angle)
+        wave = self._newest_begin.pop(known)
+        for _ in range(known, run):
+            wave *= self._far_W
+        self._newest_begin[run] = wave
+        return wave
 
     @cached_property
-    def _begin(self) -> Callable[[int], Complex]:
-        # A run starts one rotation after the previous one.
-        return lru_cache(maxsize=2)(self._run_start)
-
-    def _run_start(self, run: int) -> Complex:
-        """The waves (W, L, U) with their amplitudes at the start of a run."""
-        if run % _RUNS:
-            return self._begin(run - 1) * self._far_W
-        angle = self._turn_W * (run * self._run_s) + self._phase_W
-        return self._strength_W * _unit(angle)
+    def _newest_begin(self) -> dict[int, Complex]:
+        """At most one run and its first waves, whose memory is used again."""
+        return {}
 
     @cached_property
     def _run_s(self) -> float:

@@ -117,10 +117,10 @@ class TapReplay:
         peak: Array = (np.abs(self.gain_UTL).sum(axis=-1) ** 2).max(axis=-1)
         return peak
 
-    def power(self, number: int) -> Array:
-        """|H|^2 (SLOTS, F, U) in the same slots."""
-        response = self.block(number)
-        return np.moveaxis(response.real**2 + response.imag**2, 0, -1)
+    def power(self, number: int, out: Array | None = None) -> Array:
+        """|H|^2 (SLOTS, F, U) in the same slots; written to `out` if given."""
+        response = np.moveaxis(self.block(number), 0, -1)
+        return np.add(response.real**2, response.imag**2, out=out)
 
     def _row(self, time_s_B: Array) -> NDArray[np.int64]:
         # A nanosecond later, because the product of slot and number may fall just short of a tap time.

@@ -43,8 +43,8 @@ class Response(Protocol):
         """An upper bound (U,) of |H|^2 at all times."""
         ...
 
-    def power(self, number: int) -> Array:
-        """|H|^2 (SLOTS, F, U) in slots number x SLOTS and the following ones."""
+    def power(self, number: int, out: Array | None = None) -> Array:
+        """|H|^2 (SLOTS, F, U) in slots number x SLOTS and the following ones; written to `out` if given."""
         ...
 
 
@@ -152,8 +152,10 @@ class SinrModel:
     def fill(self, number: int, sinr_BFU: Array) -> Array:
         """Writes the SINR of a block into `sinr_BFU`; returns the watts in a group (U,)."""
         level, group_w_U = self._level(number)
-        fading: Array | float = 1.0 if self.fading is None else self.fading.power(number)
-        np.multiply(fading, level[:, None, :], out=sinr_BFU)
+        if self.fading is None:
+            sinr_BFU[:] = level[:, None, :]
+        else:
+            np.multiply(self.fading.power(number, sinr_BFU), level[:, None, :], out=sinr_BFU)
         return group_w_U
 
     def mean_sinr_db(self, number: int) -> Array:

@@ -28,7 +28,14 @@ WITH = click.option(
     help="bytes=50MB, airtime=60s, energy=5J, client_memory=200MB or steps=300; may be repeated.",
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number of seeds.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel runs.")
+@click.option("--jobs", type=click.IntRange(1), help="Number of parallel processes (default: 1).")
+@click.option(
+    "--on",
+    default="processes",
+    show_default=True,
+    metavar="BACKEND",
+    help="Where to run them: processes, or a Ray cluster, ray:HOST:PORT, ray:auto, or ray (of this machine).",
+)
 @click.option(
     "--max-rounds", type=click.IntRange(1), help="Maximum number of rounds (default: 10 x the preset's)."
 )
@@ -57,7 +64,8 @@ def compare(
     preset: str,
     budgets: tuple[str, ...],
     seeds: int,
-    jobs: int,
+    jobs: int | None,
+    on: str,
     max_rounds: int | None,
     until: float | None,
     at: str | None,
@@ -84,6 +92,7 @@ def compare(
 
     preflight.check_air(preset, with_data(overrides, data))
     from experiments.compare import command
+    from splitfl.comparison.backends import backend_of
 
     command.compare(
         preset,
@@ -92,7 +101,7 @@ def compare(
         own,
         budgets,
         seeds,
-        jobs,
+        backend_of(on, jobs),
         max_rounds,
         out or Path("runs"),
         as_json,

@@ -33,7 +33,7 @@ from splitfl.comparison.entrants import (
 )
 from splitfl.comparison.planned_costs import planned_costs
 from splitfl.comparison.ranking import Standing, standings
-from splitfl.comparison.runs import SeedRun, run_all, seed_runs
+from splitfl.comparison.runs import Backend, SeedRun, run_all, seed_runs
 from splitfl.core.errors import PeerLost
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
@@ -50,7 +50,7 @@ def compare(
     own: Sequence[str],
     budgets: Sequence[str],
     seeds: int,
-    jobs: int,
+    backend: Backend,
     max_rounds: int | None,
     out: Path,
     as_json_too: bool,
@@ -79,7 +79,7 @@ def compare(
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"
     todo = seed_runs(entrants, numbers, out)
-    failed = _run(console, todo, jobs)
+    failed = _run(console, todo, backend)
     found = standings(entrants, todo)
     if not found:
         raise PeerLost(f"every run failed; the first error is: {next(iter(failed.values()))}")
@@ -190,11 +190,11 @@ def _enter(
         )
 
 
-def _run(console: Console, todo: Sequence[SeedRun], jobs: int) -> dict[str, str]:
+def _run(console: Console, todo: Sequence[SeedRun], backend: Backend) -> dict[str, str]:
     """Runs all; the error message of each failed run."""
     failed: dict[str, str] = {}
     with counting_bar(console, "{task.description}", unit="runs") as bar:
-        task = bar.add_task(f"{jobs} at a time", total=len(todo))
+        task = bar.add_task(backend.description, total=len(todo))
 
         def on_done(seed_run: SeedRun, reason: str | None) -> None:
             if reason is not None:
@@ -203,7 +203,7 @@ def _run(console: Console, todo: Sequence[SeedRun], jobs: int) -> dict[str, str]
             line = f"  {seed_run.label}, seed {seed_run.seed}: {reason or 'done'}"
             bar.console.print(line, soft_wrap=True)
 
-        run_all(todo, jobs, on_done)
+        run_all(todo, backend, on_done)
     return failed
 
 

@@ -27,11 +27,12 @@ def in_one_process(experiment: Experiment, new_folder: NewFolder, screen: Screen
 
 
 def run_once(
-    config: RunConfig, folder: Path, run_experiment: RunExperiment = in_one_process
+    config: RunConfig, folder: Path, run_experiment: RunExperiment = in_one_process, *, command: str = ""
 ) -> dict[str, Any]:
     """The summary of the run of these settings in this folder; runs it unless it is finished.
 
-    An interrupted run is restarted. Raises ConfigError for a folder with a run of other settings.
+    An interrupted run is restarted. environment.json records `command`, by default that of this process.
+    Raises ConfigError for a folder with a run of other settings.
     """
     summary = finished(config, folder)
     if summary is not None:
@@ -39,7 +40,7 @@ def run_once(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     experiment = Experiment.of(config)
-    return run_experiment(experiment, lambda: runs.fill(folder, experiment.config), Silent())[1]
+    return run_experiment(experiment, lambda: runs.fill(folder, experiment.config, command), Silent())[1]
 
 
 def finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from splitfl.comparison.budget import parse_budget
 from splitfl.comparison.entrants import as_rows, check_any, enter_all, labels_of
 from splitfl.comparison.planned_costs import planned_costs
 from splitfl.comparison.ranking import Standing, standings
-from splitfl.comparison.runs import SeedRun, run_all, seed_runs
+from splitfl.comparison.runs import Backend, SeedRun, run_all, seed_runs
 from splitfl.core.errors import PeerLost
 from splitfl.setup.experiment_file import from_dict
 
@@ -77,7 +77,7 @@ def compare_methods(
     *,
     budgets: Sequence[str],
     seeds: int,
-    jobs: int,
+    backend: Backend,
     max_rounds: int | None,
     out: Path,
     on_done: Callable[[SeedRun, str | None, int], None],
@@ -99,7 +99,7 @@ def compare_methods(
             failed[f"{run.label}, seed {run.seed}"] = reason
         on_done(run, reason, len(todo))
 
-    run_all(todo, jobs, done)
+    run_all(todo, backend, done)
     found = standings(entrants, todo)
     if not found:
         raise PeerLost(f"every run failed; the first error is: {next(iter(failed.values()))}")

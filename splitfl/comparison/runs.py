@@ -1,20 +1,14 @@
-"""Runs every entrant with every seed in parallel processes, each in its own folder and only once."""
+"""The runs of a comparison: every entrant with every seed, each in its own folder and only once."""
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from splitfl.comparison.cached_runs import finished, run_once
 from splitfl.comparison.entrants import Entrant
 from splitfl.config import NoSettings, RunConfig, TransportConfig
 from splitfl.core.errors import SplitflError
-from splitfl.runtime.quiet import quiet
-from splitfl.setup.experiment_file import as_dict, from_dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +23,23 @@ class SeedRun:
     def summary(self) -> Mapping[str, Any] | None:
         """The summary of the finished run, else None; raises ConfigError if the folder has another run."""
         return finished(self.config, self.folder)
+
+
+OnDone = Callable[[SeedRun, str | None], None]
+"""Is called with each run that has ended, and its error, if any."""
+
+
+class Backend(Protocol):
+    """Executes runs, several at a time; `description` says where, for a progress bar."""
+
+    @property
+    def description(self) -> str: ...
+
+    def execute(self, runs: Sequence[SeedRun], on_done: OnDone) -> None:
+        """Executes all runs; a finished run is in its folder when `on_done` is called.
+
+        A run that fails does not end the others. Raises ConfigError before the first run if none can start.
+        """
 
 
 def seed_runs(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> list[SeedRun]:
@@ -49,57 +60,25 @@ def seed_runs(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> l
     ]
 
 
-def run_all(todo: Sequence[SeedRun], jobs: int, on_done: Callable[[SeedRun, str | None], None]) -> None:
-    """Executes all unfinished runs, `jobs` at a time; calls `on_done` with each and its error, if any.
+def run_all(todo: Sequence[SeedRun], backend: Backend, on_done: OnDone) -> None:
+    """Executes all unfinished runs; calls `on_done` with each run and its error, if any.
 
-    Interrupted runs are restarted. Each job is a process that ends with this one, even if that is
-    killed; with 0 jobs all runs are executed in this process.
+    Interrupted runs are restarted.
     """
     unfinished = []
     for run in todo:
-        if run.summary() is not None:
-            on_done(run, None)
-        elif jobs:
+        if run.summary() is None:
             unfinished.append(run)
         else:
-            on_done(run, _reason(run.config, run.folder))
-    if not unfinished:
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
-        submitted = {pool.submit(_run, as_dict(run.config), str(run.folder)): run for run in unfinished}
-        try:
-            for done in as_completed(submitted):
-                on_done(submitted[done], done.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
+            on_done(run, None)
+    if unfinished:
+        backend.execute(unfinished, on_done)
 
 
-def end_with_parent() -> None:
-    """Exits this process when its parent ends, even if that is killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, name="parent", daemon=True).start()
-
-
-def _run(table: Mapping[str, Any], folder: str) -> str | None:
-    """Runs `_reason` in a worker process."""
-    quiet()
-    return _reason(from_dict(table), Path(folder))
-
-
-def _reason(config: RunConfig, folder: Path) -> str | None:
-    """Runs the experiment; returns the error message if it failed."""
+def error_of(config: RunConfig, folder: Path, command: str = "") -> str | None:
+    """Runs the experiment in this process; returns the error message if it failed."""
     try:
-        run_once(config, folder)
+        run_once(config, folder, command=command)
     except SplitflError as error:
         return str(error)
     return None

@@ -62,13 +62,16 @@ def fill(folder: Path, config: RunConfig, command: str = "") -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", as_dict(config))
-        write_json(
-            folder / "environment.json", environment(command or shlex.join(["splitfl", *sys.argv[1:]]))
-        )
+        write_json(folder / "environment.json", environment(command or command_line()))
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ConfigError(f"cannot write a run's folder in {folder.parent}: {error.strerror}") from None
     return folder
+
+
+def command_line() -> str:
+    """The command line of this process."""
+    return shlex.join(["splitfl", *sys.argv[1:]])
 
 
 def environment(command: str) -> dict[str, object]:
@@ -77,7 +80,7 @@ def environment(command: str) -> dict[str, object]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in _LIBRARIES}},
         "platform": platform.platform(),
     }
 
@@ -93,7 +96,8 @@ def _first_free(folder: Path) -> Path:
     raise ConfigError(f"{folder} and 998 numbered variants exist already")
 
 
-def _version(library: str) -> str | None:
+def version_of(library: str) -> str | None:
+    """The installed version of a package, or None."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
