@@ -205,6 +205,7 @@ SPEC = spec.MethodSpec(
     summable=True,
     backpropagates=True,
     dropout=("head", "body"),
+    shardable=True,
     local_update=LocalUpdateSpec(make=local_update, needs_auxiliary=True),
     refusals=(refuse_auxiliary,),
 )

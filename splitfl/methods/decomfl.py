@@ -118,6 +118,7 @@ SPEC = spec.MethodSpec(
     asynchronous=spec.REPLAYS,
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
+    shardable=spec.NO_BODY,
     backpropagates=False,
     refusals=(refuse_estimate,),
 )

@@ -113,6 +113,7 @@ SPEC = spec.MethodSpec(
     asynchronous=True,
     single_pass=True,
     summable=True,
+    shardable=spec.NO_BODY,
     backpropagates=True,
     dropout=("head", "body"),
     refusals=(),

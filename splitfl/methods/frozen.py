@@ -276,6 +276,7 @@ SPEC = spec.MethodSpec(
     summable=spec.NO_ADAPTERS,
     backpropagates=False,
     dropout=("head", "body"),
+    shardable=True,
     local_update=LocalUpdateSpec(make=local_update, trains_head=False),
     refusals=(),
 )

@@ -199,5 +199,6 @@ SPEC = spec.MethodSpec(
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     backpropagates=False,
+    shardable=True,
     refusals=(refuse,),
 )

@@ -185,6 +185,7 @@ SPEC = spec.MethodSpec(
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     backpropagates=False,
+    shardable=True,
     local_update=LocalUpdateSpec(make=local_update, awaits_gradient=True),
     refusals=(refuse_estimate,),
 )

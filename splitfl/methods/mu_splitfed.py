@@ -242,5 +242,6 @@ SPEC = spec.MethodSpec(
     single_pass=spec.NOT_ONCE,
     summable=True,
     backpropagates=False,
+    shardable=True,
     refusals=(refuse,),
 )

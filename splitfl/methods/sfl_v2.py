@@ -129,6 +129,7 @@ SPEC = spec.MethodSpec(
     summable=True,
     backpropagates=True,
     dropout=("head", "body"),
+    shardable=True,
     local_update=LocalUpdateSpec(make=local_update, awaits_gradient=True),
     refusals=(per_client_cut.refuse_cuts,),
 )

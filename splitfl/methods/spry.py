@@ -128,6 +128,7 @@ SPEC = spec.MethodSpec(
     asynchronous="the adapters are divided among clients that are in the same round",
     single_pass=spec.NOT_ONCE,
     summable="its clients send slices of their own",
+    shardable=spec.NO_BODY,
     backpropagates=False,
     forward_mode=True,
     refusals=(refuse_fused_attention,),

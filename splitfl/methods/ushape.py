@@ -247,6 +247,7 @@ SPEC = spec.MethodSpec(
     summable=True,
     backpropagates=True,
     dropout=("head", "body"),
+    shardable="keeps one replica of the body per client",
     refusals=(refuse_no_tail,),
     needs=("partition.tail_blocks=1",),
 )

@@ -126,6 +126,7 @@ REPLAYS: Final = (
 
 NOT_ONCE: Final = "passes a batch through its pieces more or less than once"
 NO_ADAPTERS: Final = "its clients send no adapters"
+NO_BODY: Final = "has no body on the server"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +142,11 @@ class MethodSpec:
     and `summable` (all clients send the same tensors, so that over-the-air summation is possible) are True
     or the reason why not. `backpropagates` and `forward_mode` describe the client's differentiation; the
     latter is also enabled by `method.derivative`. `dropout` are the sides that may have LoRA dropout,
-    as the method names the step whenever it trains them (see training_step.py). `local_update` is set if the
-    controller may assign the method to a client from round to round; a specification made by `replace` must
-    set both anew. `refusals` are checked before a run. `needs` are settings, as `table.key=value`, that a run
-    requires.
+    as the method names the step whenever it trains them (see training_step.py). `shardable` is True if the
+    server has one body and computes it as a whole only, so that several ranks can (see splitfl.parallel), or
+    the reason why not. `local_update` is set if the controller may assign the method to a client from round
+    to round; a specification made by `replace` must set all three anew. `refusals` are checked before a run.
+    `needs` are settings, as `table.key=value`, that a run requires.
 
     Raises ConfigError for a missing Tolerance or reason and for unsuitable settings.
     """
@@ -165,6 +167,7 @@ class MethodSpec:
     backpropagates: bool
     forward_mode: bool = False
     dropout: tuple[Literal["head", "body"], ...] = ()
+    shardable: Able = "does not declare that its server has one body, computed as a whole"
     local_update: LocalUpdateSpec | None = None
     refusals: tuple[Refusal, ...]
     needs: tuple[str, ...] = ()
@@ -177,7 +180,7 @@ class MethodSpec:
                 f"MethodSpec.sends must have a Tolerance for each message of the signature, {due}; got {got}"
             )
         check_settings_type("MethodSpec.settings", self.settings, MethodConfig)
-        for name in ("asynchronous", "single_pass", "summable"):
+        for name in ("asynchronous", "single_pass", "summable", "shardable"):
             _check_reason(f"MethodSpec.{name}", getattr(self, name))
 
     @property
