@@ -159,7 +159,7 @@ class Follower:
 def check_equal(ranks: Ranks, method: ServerMethod, round_index: int) -> None:
     """Raises ConfigError, on all ranks, where their trained values differ after a round."""
     found = hashlib.blake2b(digest_size=7)
-    for name, value in method.trained().items():
+    for name, value in sorted(method.trained().items()):
         found.update(name.encode())
         found.update(value.detach().cpu().contiguous().numpy().tobytes())
     digests = ranks.gathered(int.from_bytes(found.digest(), "little"))

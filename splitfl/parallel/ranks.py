@@ -73,10 +73,10 @@ class Ranks:
 
     def gathered(self, number: int) -> list[int]:
         """One integer of each rank, on every rank."""
-        found = torch.empty(self.size, dtype=torch.int64)
+        found = [torch.empty(1, dtype=torch.int64) for _ in range(self.size)]
         with self.answering():
-            dist.all_gather_into_tensor(found, torch.tensor([number]))
-        return found.tolist()
+            dist.all_gather(found, torch.tensor([number]))
+        return [int(one) for one in found]
 
     def fill(self, tensor: Tensor, source: int) -> None:
         """Copies a rank's tensor into that of all others, bit for bit; both are of one shape and dtype."""

@@ -45,9 +45,8 @@ def written(folder: Path, model_type: str, kind: str, tables: Any) -> tuple[str,
 
 
 def assert_same(start: Start, folder: Path, cases: list[tuple[str, str, Any]], ways: Iterable[str]) -> None:
-    given = [
-        (name, way, tables) for case in cases for name, tables in [written(folder, *case)] for way in ways
-    ]
+    made = [written(folder, *case) for case in cases]
+    given = [(name, way, tables) for name, tables in made for way in ways]
     ranks = torchrun(start, folder, "-m", "tests.splitfl.parallel.compare_bodies", json.dumps(given))
     code = ranks.code(60.0 + 20.0 * len(given))
     compared = ranks.output.read_text().splitlines()
