@@ -14,9 +14,9 @@ from torch.distributed.rendezvous import rendezvous
 from splitfl.core.errors import PeerLost
 from splitfl.parallel.launch import Launch
 
-SETTINGS_S: Final = 1800.0
-"""How long the other ranks wait for rank 0's settings, which it sends once it has read the data."""
-_SETTINGS: Final = "splitfl/settings"
+START_S: Final = 1800.0
+"""How long ranks wait for each other, in seconds, while some read their data."""
+_SETTINGS, _READY = "splitfl/settings", "splitfl/ready"
 _DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64)
 _MAX_AXES: Final = 6
 
@@ -28,11 +28,13 @@ class Ranks:
     """
 
     def __init__(self, launch: Launch, store: Store, timeout_s: float, device: str) -> None:
-        """Enters the group together with all other ranks; `device` is that of the blocks."""
+        """Enters the group when all ranks are ready to; `device` is that of the blocks."""
         self.rank, self.size, self.device = launch.rank, launch.world_size, device
         self._timeout_s = timeout_s
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
-        with self.answering():
+        with self.answering():  # first the slow start, then the group, whose timeout is shorter
+            store.set(f"{_READY}/{self.rank}", "")
+            store.wait([f"{_READY}/{rank}" for rank in range(self.size)], timedelta(seconds=START_S))
             dist.init_process_group(
                 backend,
                 store=PrefixStore("splitfl/group", store),
@@ -121,7 +123,7 @@ class Ranks:
 
 def store_of(launch: Launch) -> Store:
     """The store that torchrun's agent holds for all ranks."""
-    timeout = timedelta(seconds=SETTINGS_S)
+    timeout = timedelta(seconds=START_S)
     found = rendezvous("env://", rank=launch.rank, world_size=launch.world_size, timeout=timeout)
     store, _, _ = next(iter(found))
     assert isinstance(store, Store)
@@ -134,12 +136,12 @@ def publish(store: Store, settings: str) -> None:
 
 
 def published(store: Store) -> str:
-    """The settings of rank 0. Raises PeerLost if there are none within `SETTINGS_S`."""
+    """The settings of rank 0. Raises PeerLost if there are none within `START_S`."""
     try:
-        store.wait([_SETTINGS], timedelta(seconds=SETTINGS_S))
+        store.wait([_SETTINGS], timedelta(seconds=START_S))
         return store.get(_SETTINGS).decode()
     except (RuntimeError, DistError) as error:
-        raise PeerLost(f"rank 0 sent no settings within {SETTINGS_S:g} s") from error
+        raise PeerLost(f"rank 0 sent no settings within {START_S:g} s") from error
 
 
 def _header(tensor: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from splitfl.core.allocator import return_freed_memory
 from splitfl.models.cut import Piece
 from splitfl.models.families import LANGUAGE_MODELS
 from splitfl.parallel.ranks import Ranks
@@ -21,6 +22,7 @@ def sharded_body(loader: PieceLoader, ranks: Ranks) -> Piece:
 
     The output projection of a language model is divided as well, unless it is trained.
     """
+    return_freed_memory()
     mesh = init_device_mesh(ranks.device.partition(":")[0], (ranks.size,))
 
     def shard(module: nn.Module) -> None:

@@ -69,3 +69,18 @@ def test_stages_train_any_tensor_of_the_body(start: Start, tmp_path: Path) -> No
 @pytest.mark.timeout(1500)
 def test_every_family_of_language_models_can_be_on_two_ranks(start: Start, tmp_path: Path) -> None:
     assert_same(start, tmp_path, OTHERS, WAYS)
+
+
+@pytest.mark.slow
+def test_each_of_two_ranks_needs_at_most_0_6_of_the_memory(start: Start, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 320, "intermediate_size": 1280, "num_hidden_layers": 49}
+    toy.model(tmp_path / "model", "llama", CAUSAL_LM, **sizes)
+    toy.data(tmp_path / "data.tsv", 40, labelled=False)
+    ranks = torchrun(start, tmp_path, "-m", "tests.splitfl.parallel.measure_bodies", tmp_path)
+    assert ranks.code() == 0, ranks.complained()[-3000:]
+    peaks = json.loads(ranks.output.read_text().splitlines()[-1])
+    whole = peaks.pop("none")[0]
+    assert whole > 230e6  # of 48 blocks of 4.9 MB
+    assert peaks.keys() == set(WAYS)
+    for way, of_ranks in peaks.items():
+        assert max(of_ranks) <= 0.6 * whole, (way, of_ranks, whole)

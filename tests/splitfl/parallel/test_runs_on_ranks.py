@@ -72,11 +72,12 @@ def assert_same_run(one: Path, many: Path, *, at_least: int = 1) -> None:
 
 
 def content(file: Path) -> Any:
-    """The bytes of a file; of a checkpoint, whose metadata have no order, what it holds."""
+    """The bytes of a file; of a checkpoint, whose metadata have no order, what it holds beside the time."""
     if file.parent.name == "adapter":
         return file.read_bytes()
     tensors, metadata = restore(file)
     assert tensors
+    metadata.pop("last", None)  # the metrics, which are compared as rows
     return {name: (value.dtype, value.tolist()) for name, value in tensors.items()}, metadata
 
 
@@ -131,7 +132,7 @@ def test_a_run_on_two_ranks_is_that_of_one_device(
 def test_after_a_killed_rank_the_run_continues_with_the_same_bits(
     place: Path, start: Start, tmp_path: Path
 ) -> None:
-    file = settings(place, tmp_path, "fsdp", rounds=30, server={"collective_timeout_s": 20.0})
+    file = settings(place, tmp_path, "fsdp", rounds=16, eval={"every": 16})
     killed = start_run(start, tmp_path, file)
     folder = await_rounds(tmp_path, 3, killed)
     rank_process(killed, 1).kill()
@@ -139,10 +140,10 @@ def test_after_a_killed_rank_the_run_continues_with_the_same_bits(
     assert killed.code() != 0
     assert len(list((tmp_path / "runs").iterdir())) == 1, "a restart began a new run"
     resumed = torchrun(start, tmp_path, "-m", "experiments", "resume", folder, restarts=1)
-    await_rounds(tmp_path, 12, resumed)
+    await_rounds(tmp_path, 6, resumed)
     os.kill(rank_process(resumed, 0).pid, signal.SIGKILL)
     assert resumed.code() == 0, resumed.complained()
-    assert_same_run(one, folder, at_least=30)
+    assert_same_run(one, folder, at_least=16)
 
 
 def test_a_frozen_rank_ends_the_run_within_the_timeout(place: Path, start: Start, tmp_path: Path) -> None:
