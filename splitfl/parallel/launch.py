@@ -7,17 +7,18 @@ from typing import Final
 from splitfl.config import SHARDS, ServerConfig
 from splitfl.core.errors import ConfigError
 
-_RANK, _SIZE, _RESTARTS = "RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"
-_NEEDED: Final = (_RANK, _SIZE, "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_NEEDED: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_RESTARTS: Final = "TORCHELASTIC_RESTART_COUNT"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """This process among those that torchrun started on all machines, and on this one."""
+    """This process among those that torchrun started on all machines, and on this one; `restarts` so far."""
 
     rank: int
     world_size: int
     local_rank: int
+    restarts: int = 0
 
 
 def launch() -> Launch | None:
@@ -25,7 +26,8 @@ def launch() -> Launch | None:
     if any(name not in os.environ for name in _NEEDED):
         return None
     rank, world_size, local_rank = (int(os.environ[name]) for name in _NEEDED[:3])
-    return Launch(rank=rank, world_size=world_size, local_rank=local_rank)
+    restarts = int(os.environ.get(_RESTARTS, "0"))
+    return Launch(rank=rank, world_size=world_size, local_rank=local_rank, restarts=restarts)
 
 
 def checked_launch(server: ServerConfig) -> Launch | None:
@@ -55,7 +57,8 @@ def checked_launch(server: ServerConfig) -> Launch | None:
 
 def refuse_restart() -> None:
     """ConfigError where torchrun restarted a command that begins a new run."""
-    if int(os.environ.get(_RESTARTS, "0")) and launch() is not None:
+    found = launch()
+    if found is not None and found.restarts:
         raise ConfigError(
             "torchrun restarted this command, which would begin a new run: continue the interrupted one by "
             "torchrun ... -m experiments resume RUN, which may be restarted"

@@ -16,7 +16,7 @@ from splitfl.parallel.launch import Launch
 
 START_S: Final = 1800.0
 """How long ranks wait for each other, in seconds, while some read their data."""
-_SETTINGS, _READY = "splitfl/settings", "splitfl/ready"
+_SETTINGS, _READY = "settings", "ready"
 _DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64)
 _MAX_AXES: Final = 6
 
@@ -37,7 +37,7 @@ class Ranks:
             store.wait([f"{_READY}/{rank}" for rank in range(self.size)], timedelta(seconds=START_S))
             dist.init_process_group(
                 backend,
-                store=PrefixStore("splitfl/group", store),
+                store=PrefixStore("group", store),
                 rank=self.rank,
                 world_size=self.size,
                 timeout=timedelta(seconds=timeout_s),
@@ -122,12 +122,12 @@ class Ranks:
 
 
 def store_of(launch: Launch) -> Store:
-    """The store that torchrun's agent holds for all ranks."""
+    """The store that torchrun's agent holds for all ranks, without the keys of ranks before a restart."""
     timeout = timedelta(seconds=START_S)
     found = rendezvous("env://", rank=launch.rank, world_size=launch.world_size, timeout=timeout)
     store, _, _ = next(iter(found))
     assert isinstance(store, Store)
-    return store
+    return PrefixStore(f"splitfl/{launch.restarts}", store)
 
 
 def publish(store: Store, settings: str) -> None:
