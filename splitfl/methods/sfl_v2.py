@@ -35,8 +35,7 @@ class GradientUpdate:
         self._trainer = trainer
         self._passes = passes
 
-    def begin(self, round_index: int, rank: int) -> None:
-        pass
+    def begin(self, round_index: int, rank: int) -> None: ...
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
         trained = self._trainer.training_step(batch, round_index, step)
