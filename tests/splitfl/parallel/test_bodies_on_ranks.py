@@ -27,7 +27,7 @@ FEW = [
 OTHERS = [
     (model_type, family.kinds[0], {"model": {"attention": family.attentions[0]}})
     for model_type, family in FAMILIES.items()
-    if not family.decoder and not family.hands_pictures and CAUSAL_LM in family.kinds
+    if not family.decoder and not family.hands_pictures
 ]
 ONLY_STAGES = [
     ("bert", SEQUENCE_CLASSIFICATION, {"adapter": {"head": {"bias": "all"}, "body": {"bias": "all"}}}),
@@ -67,7 +67,7 @@ def test_stages_train_any_tensor_of_the_body(start: Start, tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(1500)
-def test_every_family_of_language_models_can_be_on_two_ranks(start: Start, tmp_path: Path) -> None:
+def test_every_family_of_text_models_can_be_on_two_ranks(start: Start, tmp_path: Path) -> None:
     assert_same(start, tmp_path, OTHERS, WAYS)
 
 
@@ -77,7 +77,7 @@ def test_each_of_two_ranks_needs_at_most_0_6_of_the_memory(start: Start, tmp_pat
     toy.model(tmp_path / "model", "llama", CAUSAL_LM, **sizes)
     toy.data(tmp_path / "data.tsv", 40, labelled=False)
     ranks = torchrun(start, tmp_path, "-m", "tests.splitfl.parallel.measure_bodies", tmp_path)
-    assert ranks.code() == 0, ranks.complained()[-3000:]
+    assert ranks.code(200.0) == 0, ranks.complained()[-3000:]
     peaks = json.loads(ranks.output.read_text().splitlines()[-1])
     whole = peaks.pop("none")[0]
     assert whole > 230e6  # of 48 blocks of 4.9 MB
