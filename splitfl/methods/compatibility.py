@@ -139,8 +139,8 @@ def _check_shard(case: Case) -> None:
         )
     if case.kind in (SEQ2SEQ_LM, IMAGE_CLASSIFICATION):
         raise ConfigError(
-            f"server.shard must be 'none' for {case.kind}, got {shard!r}: a decoder after its encoder, and "
-            "feature maps of varying shapes, are not divided among ranks"
+            f"server.shard must be 'none' for {case.kind}, got {shard!r}: only bodies of text models without "
+            "a decoder after their encoder are divided among ranks"
         )
 
 

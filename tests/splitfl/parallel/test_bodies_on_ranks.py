@@ -27,7 +27,7 @@ FEW = [
 OTHERS = [
     (model_type, family.kinds[0], {"model": {"attention": family.attentions[0]}})
     for model_type, family in FAMILIES.items()
-    if not family.decoder and not family.hands_pictures
+    if family.kinds[0] in (CAUSAL_LM, SEQUENCE_CLASSIFICATION)
 ]
 ONLY_STAGES = [
     ("bert", SEQUENCE_CLASSIFICATION, {"adapter": {"head": {"bias": "all"}, "body": {"bias": "all"}}}),

@@ -10,6 +10,7 @@ from torch import nn
 from splitfl.config import RunConfig, ServerConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation
+from splitfl.methods.compatibility import check
 from splitfl.methods.parts.method import Turn
 from splitfl.parallel.launch import Launch, checked_launch, launch, refuse_restart
 from splitfl.parallel.orders import Order, decoded, encoded
@@ -89,6 +90,13 @@ def test_settings_that_exclude_ranks_are_refused(place: Path, tables: dict[str, 
     server = {"device": "cpu", "shard": "fsdp", "ranks": 2} | tables.pop("server", {})
     with pytest.raises(ConfigError, match=match):
         Experiment.of(toy.config(place, **tables, server=server))
+
+
+@pytest.mark.parametrize(("kind", "model_type"), [("seq2seq-lm", "t5"), ("image-classification", "vit")])
+def test_other_models_than_those_of_text_are_refused(place: Path, kind: str, model_type: str) -> None:
+    config = toy.config(place, server={"device": "cpu", "shard": "stages", "ranks": 2})
+    with pytest.raises(ConfigError, match=f"server.shard must be 'none' for {kind}, got 'stages'"):
+        check(config, kind, 4, model_type)
 
 
 def test_an_order_carries_a_message_as_bytes() -> None:
