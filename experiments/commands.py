@@ -38,6 +38,7 @@ from splitfl.evaluation.generate import Generator, Sampling
 from splitfl.models import untrained as models
 from splitfl.models.checkpoint.source import ALIASES
 from splitfl.models.families import FAMILIES
+from splitfl.parallel.launch import refuse_restart
 from splitfl.run_folder import create as runs
 from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.read import read_run
@@ -46,6 +47,7 @@ from splitfl.runtime.message_times import MessageTimes
 from splitfl.runtime.quiet import quiet
 from splitfl.runtime.serve import Ended, NewFolder
 from splitfl.runtime.serve import serve as serve_run
+from splitfl.runtime.server_side import follows
 from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
@@ -63,6 +65,8 @@ def run(
 ) -> None:
     """See the command of this name."""
     quiet()
+    if follows():
+        return
     name, config = presets.find(preset, overrides, print_note)
     drive = run_live if live else run_here
     if radio is not None:
@@ -77,6 +81,8 @@ def serve(
 ) -> None:
     """See the command of this name."""
     quiet()
+    if follows():
+        return
     name, config = presets.find(preset, overrides, print_note)
     times = MessageTimes(message_times) if message_times else None
     drive = partial(serve_run, controller_for=controller_for, times=times, open_radio=open_server_radio)
@@ -150,6 +156,8 @@ def _restart_process() -> NoReturn:
 def resume(folder: Path, as_json: bool, message_times: Path | None) -> None:
     """See the command of this name."""
     quiet()
+    if follows():
+        return
     found = resuming.stopped(folder)
     if found.spawn and message_times:
         raise ConfigError("--message-times is for runs of `splitfl serve`; this one was started by `run`")
@@ -240,6 +248,7 @@ def cite(preset: str, overrides: tuple[str, ...]) -> None:
 
 
 def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: bool, drive: Drive) -> None:
+    refuse_restart()
     console = plain_console(stderr=True)
     console.print(
         f"{name}: {config.method.name}, {config.model.name} cut after block {config.partition.cut}, "

@@ -12,7 +12,7 @@ from splitfl.config.experiment import RunConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
 from splitfl.config.link import DirectionConfig, LinkConfig, LiveConfig, RadioConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, SideConfig
-from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
+from splitfl.config.nodes import SHARDS, DeviceConfig, FaultToleranceConfig, ServerConfig, TransportConfig
 from splitfl.config.plugin import (
     NoSettings,
     PluginTable,
@@ -30,6 +30,7 @@ __all__ = [
     "CODECS",
     "EXACT",
     "POLICIES",
+    "SHARDS",
     "AdapterConfig",
     "AnalogConfig",
     "AutoConfig",
@@ -49,6 +50,7 @@ __all__ = [
     "PluginTable",
     "RadioConfig",
     "RunConfig",
+    "ServerConfig",
     "SideConfig",
     "TaskConfig",
     "TrackingConfig",

@@ -8,7 +8,7 @@ from splitfl.config.erasure import AnalogConfig, ErasureConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
 from splitfl.config.link import LinkConfig, LiveConfig, RadioConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig
-from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
+from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, ServerConfig, TransportConfig
 from splitfl.config.tracking import TrackingConfig
 
 
@@ -30,7 +30,7 @@ class RunConfig:
     live: LiveConfig = field(default_factory=LiveConfig)
     radio: RadioConfig = field(default_factory=RadioConfig)
     client: DeviceConfig = field(default_factory=DeviceConfig)
-    server: DeviceConfig = field(default_factory=lambda: DeviceConfig(flops=5e11))
+    server: ServerConfig = field(default_factory=ServerConfig)
     transport: TransportConfig = field(default_factory=TransportConfig)
     fault_tolerance: FaultToleranceConfig = field(default_factory=FaultToleranceConfig)
     auto: AutoConfig = field(default_factory=AutoConfig)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from splitfl.config.checks import above, at_least, one_of
 from splitfl.config.plugin import PluginTable
@@ -22,6 +23,39 @@ class DeviceConfig:
             raise ConfigError(f"device must be auto, cpu or cuda[:N], got {self.device!r}")
         at_least("threads", self.threads, 1)
         above("flops", self.flops, 0.0)
+
+
+SHARDS: Final = ("none", "fsdp", "stages")
+"""The ways to divide the server's body among the ranks of torchrun."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig(DeviceConfig):
+    """The server's torch `device`, `threads` and declared `flops`, and how several ranks divide its body.
+
+    `shard` divides the frozen weights of a body that is larger than one device among the `ranks` that
+    torchrun starts: `fsdp` divides the weights of each block, which are gathered when it is computed; with
+    `stages` each rank has consecutive blocks. A rank that does not take part in a collective operation for
+    `collective_timeout_s` is lost.
+    """
+
+    flops: float = 5e11
+    shard: str = SHARDS[0]
+    ranks: int = 1
+    collective_timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("server.shard", self.shard, SHARDS)
+        at_least("server.ranks", self.ranks, 1)
+        above("server.collective_timeout_s", self.collective_timeout_s, 0.0)
+        if self.is_sharded and self.ranks == 1:
+            raise ConfigError(f"server.ranks must be at least 2 with server.shard {self.shard!r}, got 1")
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether several ranks compute the body."""
+        return self.shard != "none"
 
 
 @dataclass(frozen=True, kw_only=True)

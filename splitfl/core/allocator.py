@@ -42,8 +42,21 @@ def keep_freed_memory() -> bool:
     share the first arena (which saves as much again if steps run in threads, as on a server). Call it
     early: a thread keeps an arena that it already has. Returns whether libc applied the settings.
     """
+    return _applied((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1))
+
+
+def return_freed_memory() -> bool:
+    """Makes glibc return blocks of 128 KiB and more to the system as soon as they are freed.
+
+    Weights that exist for a moment, between activations that stay, would otherwise leave gaps in which the
+    next weights do not fit. Undoes `keep_freed_memory`. Returns whether libc applied the settings.
+    """
+    return _applied((M_MMAP_THRESHOLD, 1 << 17), (M_TRIM_THRESHOLD, 1 << 17))
+
+
+def _applied(*settings: tuple[int, int]) -> bool:
+    """Whether libc applied all settings of `mallopt`."""
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    settings = ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1))
     return all([libc.mallopt(parameter, value) for parameter, value in settings])

@@ -13,7 +13,7 @@ from splitfl.methods.parts.zeroth_order_client import Estimate
 from splitfl.methods.registry import METHODS, method
 from splitfl.methods.rules import READ_WITH, RULES, Case, is_asynchronous
 from splitfl.methods.settings import alternatives, refuse_unread
-from splitfl.models.families import family_of
+from splitfl.models.families import IMAGE_CLASSIFICATION, SEQ2SEQ_LM, family_of
 
 
 def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> None:
@@ -69,6 +69,7 @@ def _check_declared(case: Case) -> None:
         )
     _check_erasure(case)
     _check_dropout(case)
+    _check_shard(case)
     if config.analog.sum_adapters:
         if spec.summable is not True:
             raise ConfigError(
@@ -124,6 +125,23 @@ def _check_dropout(case: Case) -> None:
                 f"adapter.head.{key} must be that of adapter.body, {body!r}, since the exported adapter has "
                 f"one; got {head!r}"
             )
+
+
+def _check_shard(case: Case) -> None:
+    """ConfigError for a method or a model whose body cannot be divided among ranks."""
+    shard, name = case.config.server.shard, case.config.method.name
+    if not case.config.server.is_sharded:
+        return
+    if case.spec.shardable is not True:
+        raise ConfigError(
+            f"server.shard must be 'none' with the method {name!r}, which {case.spec.shardable}, got "
+            f"{shard!r}; have {_supporting('shardable')}"
+        )
+    if case.kind in (SEQ2SEQ_LM, IMAGE_CLASSIFICATION):
+        raise ConfigError(
+            f"server.shard must be 'none' for {case.kind}, got {shard!r}: only bodies of text models without "
+            "a decoder after their encoder are divided among ranks"
+        )
 
 
 def _check_forward_mode(case: Case) -> None:

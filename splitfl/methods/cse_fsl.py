@@ -186,6 +186,7 @@ SPEC = spec.MethodSpec(
     server_batch=True,
     backpropagates=True,
     dropout=("head", "body"),
+    shardable=True,
     local_update=LocalUpdateSpec(make=local_update, needs_auxiliary=True),
     refusals=(refuse_auxiliary,),
 )

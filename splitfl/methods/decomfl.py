@@ -119,6 +119,7 @@ SPEC = spec.MethodSpec(
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     server_batch=spec.NO_BODY,
+    shardable=spec.NO_BODY,
     backpropagates=False,
     refusals=(refuse_estimate,),
 )

@@ -114,6 +114,7 @@ SPEC = spec.MethodSpec(
     single_pass=True,
     summable=True,
     server_batch=spec.NO_BODY,
+    shardable=spec.NO_BODY,
     backpropagates=True,
     dropout=("head", "body"),
     refusals=(),

@@ -244,6 +244,7 @@ SPEC = spec.MethodSpec(
     server_batch=True,
     backpropagates=False,
     dropout=("head", "body"),
+    shardable=True,
     local_update=LocalUpdateSpec(make=local_update, trains_head=False),
     refusals=(),
 )

@@ -285,6 +285,7 @@ SPEC = dataclasses.replace(
     client=client,
     server=server,
     settings=SageSettings,
+    shardable="shares the frozen weights of its body with its auxiliary models",
     dropout=(),  # it aligns with gradients of several steps at once
     local_update=None,
 )

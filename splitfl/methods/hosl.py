@@ -200,5 +200,6 @@ SPEC = spec.MethodSpec(
     summable=spec.NO_ADAPTERS,
     server_batch="replies with losses of each client's own perturbed activations",
     backpropagates=False,
+    shardable=True,
     refusals=(refuse,),
 )

@@ -190,6 +190,7 @@ SPEC = spec.MethodSpec(
     summable=spec.NO_ADAPTERS,
     server_batch=True,
     backpropagates=False,
+    shardable=True,
     local_update=LocalUpdateSpec(make=local_update, awaits_gradient=True),
     refusals=(refuse_estimate,),
 )

@@ -243,5 +243,6 @@ SPEC = spec.MethodSpec(
     summable=True,
     server_batch="takes several zeroth-order steps of its body on each client's activations",
     backpropagates=False,
+    shardable=True,
     refusals=(refuse,),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from splitfl.adapters.registry import ADAPTERS, trains_all
-from splitfl.config import POLICIES, RunConfig, value_of
+from splitfl.config import POLICIES, SHARDS, RunConfig, value_of
 from splitfl.config.data import SCHEDULES, SERVER_OPTIMISERS
 from splitfl.core.errors import ConfigError
 from splitfl.federation.aggregators import EXACT_MEANS, row
@@ -71,6 +71,14 @@ def _has_ranks(case: Case) -> bool:
 
 def _averages_one_factor(case: Case) -> bool:
     return case.config.federation.clients > 1 and case.config.federation.aggregator in EXACT_MEANS
+
+
+def _is_sharded(case: Case) -> bool:
+    return case.config.server.is_sharded
+
+
+def _is_fsdp(case: Case) -> bool:
+    return case.config.server.shard == "fsdp"
 
 
 def _linear_kinds() -> tuple[object, ...]:
@@ -216,10 +224,39 @@ RULES: Final[tuple[Rule, ...]] = (
             "analog.sum_adapters": (False,),
         },
     ),
+    *_rules(
+        _is_sharded,
+        "with server.shard {server.shard!r}, where several ranks hold one body",
+        {
+            "method.in_flight": (1,),
+            "method.server_batch": (1,),
+            "federation.client_cuts": ((),),
+            "partition.tail_blocks": (0,),
+            "auto.every": (0,),
+            "model.quantization": ("none",),
+        },
+    ),
+    *_rules(
+        _is_sharded,
+        "with server.shard {server.shard!r}, whose ranks have all trained tensors and divide frozen weights, "
+        "which this kind trains or reads as a whole",
+        {f"adapter.{side}.kind": ("lora",) for side in ("head", "body")},
+    ),
+    *_rules(
+        _is_sharded,
+        "with server.shard {server.shard!r}, since no rank has the whole weights from which to compute it",
+        {f"adapter.{side}.init": ("kaiming", "orthogonal") for side in ("head", "body")},
+    ),
+    *_rules(
+        _is_fsdp,
+        "with server.shard 'fsdp', which divides whole blocks of frozen weights ('stages' takes any)",
+        {"adapter.body.bias": ("none",), "adapter.body.modules_to_save": ((),)},
+    ),
 )
 
 READ_WITH: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("model.quantization_group_size", "model.quantization", ("int4",)),
+    *((f"server.{name}", "server.shard", SHARDS[1:]) for name in ("ranks", "collective_timeout_s")),
     ("federation.trim", "federation.robust", ("trimmed-mean",)),
     ("federation.clip_norm", "federation.robust", ("clip",)),
     ("federation.server_lr", "federation.server_optimiser", SERVER_OPTIMISERS[1:]),

@@ -109,6 +109,7 @@ SPEC = dataclasses.replace(
     asynchronous=(
         "the clients' bodies are averaged when a round ends, so all clients must be in the same round"
     ),
+    shardable="keeps one body per client",
     local_update=None,
     refusals=(),
 )

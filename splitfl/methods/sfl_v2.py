@@ -36,8 +36,7 @@ class GradientUpdate:
         self._trainer = trainer
         self._passes = passes
 
-    def begin(self, round_index: int, rank: int) -> None:
-        pass
+    def begin(self, round_index: int, rank: int) -> None: ...
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
         trained = self._trainer.training_step(batch, round_index, step)
@@ -134,6 +133,7 @@ SPEC = spec.MethodSpec(
     server_batch=True,
     backpropagates=True,
     dropout=("head", "body"),
+    shardable=True,
     local_update=LocalUpdateSpec(make=local_update, awaits_gradient=True),
     refusals=(per_client_cut.refuse_cuts,),
 )

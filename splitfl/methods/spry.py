@@ -129,6 +129,7 @@ SPEC = spec.MethodSpec(
     single_pass=spec.NOT_ONCE,
     summable="its clients send slices of their own",
     server_batch=spec.NO_BODY,
+    shardable=spec.NO_BODY,
     backpropagates=False,
     forward_mode=True,
     refusals=(refuse_fused_attention,),

@@ -248,6 +248,7 @@ SPEC = spec.MethodSpec(
     server_batch="computes the loss at its clients: a step of its body takes two messages of each client",
     backpropagates=True,
     dropout=("head", "body"),
+    shardable="keeps one replica of the body per client",
     refusals=(refuse_no_tail,),
     needs=("partition.tail_blocks=1",),
 )

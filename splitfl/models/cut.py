@@ -9,7 +9,7 @@ unsplit model.
 # B batch, T tokens, D hidden
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, Self, cast
 
@@ -54,7 +54,8 @@ class Piece(nn.Module):
     modules that the family does not use. A piece stays in evaluation mode,
     without dropout, also in training: a repeated step must give the same bits. Only the batch norms in
     `norms` use batch statistics while gradients are enabled, and LoRA's dropout masks are those of the
-    `current_step`. `forward` is not thread-safe: each thread needs its own `replica`.
+    `current_step`. `forward` is not thread-safe: each thread needs its own `replica`. A piece whose blocks
+    are on several ranks hands its inputs to `computed_by`.
 
     Raises CutError for an unsupported model, kind of task or range.
     """
@@ -81,6 +82,7 @@ class Piece(nn.Module):
         self.adapters: Mapping[str, str] = {}
         self.checksums: Mapping[str, str] = {}
         self.current_step = CurrentStep()
+        self.computed_by: Callable[..., Any] | None = None
         self._hidden_input = HiddenInput()
         self._cut()
         self.eval()
@@ -108,6 +110,12 @@ class Piece(nn.Module):
         return [(name, child) for name, child in self.model.named_children() if child is not self.base]
 
     @property
+    def own_blocks(self) -> list[nn.Module]:
+        """The blocks of this piece, in order."""
+        blocks = cast(nn.ModuleList, self.base.get_submodule(self.family.blocks))
+        return [blocks[index] for index in self.blocks]
+
+    @property
     def block_config(self) -> Any:
         """The configuration of the blocks, which is inside that of a model of several modalities."""
         return block_config(self.model.config)
@@ -127,6 +135,8 @@ class Piece(nn.Module):
         The positions of a feature map are its tokens. The first piece takes the model's inputs by name,
         others the hidden state of the previous piece and the `context_of` the inputs.
         """
+        if self.computed_by is not None:
+            return self.computed_by(x, context or {}, labels)
         if isinstance(x, Tensor):
             inputs = self._surrogate_inputs(x, context or {})
         else:

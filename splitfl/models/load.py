@@ -1,7 +1,7 @@
 """Loads one piece of a checkpoint; only the tensors of the piece are read into memory."""
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ def load_piece(
     shortened_to: int | None = None,
     new_classifier: bool = False,
     quantisation: Quantisation | None = None,
+    on_block: Callable[[nn.Module], None] | None = None,
 ) -> Piece:
     """Blocks `first` to `last` - 1 (to the last block if `last` is None) of a pretrained model.
 
@@ -63,7 +64,7 @@ def load_piece(
     `is_shape_only` no weights are read: all tensors are zeros without storage, for dry runs. `shortened_to`
     truncates an image model to that many blocks with a new classifier; `new_classifier` gives any model a
     newly initialised classifier. `quantisation` is of the base model's linear modules, one at a time as they
-    are read; those of a quantised checkpoint stay as they are.
+    are read; those of a quantised checkpoint stay as they are. `on_block` is as in `materialise`.
 
     Raises ModelMissing for absent or damaged weights, CutError for a model that cannot be cut.
     """
@@ -92,7 +93,7 @@ def load_piece(
         is_shortened=is_shortened,
     )
     piece = _cut_out(whole, kind, first, last, checkpoint)
-    piece.fresh = materialise(piece, checkpoint, device)
+    piece.fresh = materialise(piece, checkpoint, device, on_block)
     if not ((piece.is_first and piece.is_last) or piece.family.decoder):  # tied in different pieces
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)

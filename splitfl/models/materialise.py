@@ -1,7 +1,7 @@
 """Allocates and fills the tensors of a piece: from the checkpoint, or by the model's own initialisation."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -56,11 +56,17 @@ class WeightSource:
         return value
 
 
-def materialise(piece: Piece, checkpoint: WeightSource, device: str) -> tuple[str, ...]:
-    """Fills every tensor of the piece; returns the names of new head parameters."""
+def materialise(
+    piece: Piece, checkpoint: WeightSource, device: str, on_block: Callable[[nn.Module], None] | None = None
+) -> tuple[str, ...]:
+    """Fills every tensor of the piece; returns the names of new head parameters.
+
+    `on_block` receives each block as soon as it has its values, and may replace its parameters.
+    """
     _quantise(piece, checkpoint)
     made: dict[int, nn.Parameter] = {}
     fresh: list[str] = []
+    ends = {} if on_block is None else {list(block.modules())[-1]: block for block in piece.own_blocks}
     for path, module in piece.model.named_modules():
         missing = []
         for leaf, value in module._parameters.items():
@@ -86,6 +92,11 @@ def materialise(piece: Piece, checkpoint: WeightSource, device: str) -> tuple[st
             _read_buffers(path, module, checkpoint)
         if path in piece.new:
             fresh += missing
+        if on_block is not None and module in ends:
+            block = ends[module].to(device)
+            own = set(block.parameters())
+            made = {key: value for key, value in made.items() if value not in own}  # or they would be kept
+            on_block(block)
     piece.to(device)
     return tuple(fresh)
 

@@ -12,7 +12,9 @@ from splitfl.run_folder.run_trackers import RunTrackers
 from splitfl.runtime.clients import StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import ControllerFor, Ended, NewFolder, serve
+from splitfl.runtime.server_side import server_side
 from splitfl.runtime.simulate import run_inproc
+from splitfl.server.protocols import ServerSide
 from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
@@ -62,7 +64,8 @@ def run_in_one_process(
         carrier = None
         if is_carried(experiment.config):
             carrier = stack.enter_context(closing(open_carrier(experiment.config)))
-        return _run_in_one_process(experiment, new_folder, screen, controller_for, carrier)
+        side = stack.enter_context(server_side(experiment))
+        return _run_in_one_process(experiment, new_folder, screen, controller_for, carrier, side)
 
 
 def _run_in_one_process(
@@ -71,6 +74,7 @@ def _run_in_one_process(
     screen: Screen,
     controller_for: ControllerFor,
     carrier: Carrier | None,
+    side: ServerSide,
 ) -> Ended:
     keep_freed_memory()
     folder, began_s = new_folder(), time.monotonic()
@@ -88,7 +92,7 @@ def _run_in_one_process(
         screen.note(f"{damage}; using the one before")
     track = partial(RunTrackers, folder, experiment.config, screen.note)
     controller = controller_for(experiment.config)
-    with Run(experiment, folder, screen, newest, controller, track, carrier) as server_run:
+    with Run(experiment, folder, screen, newest, controller, track, carrier, side) as server_run:
         try:
             for node in nodes:
                 node.restore(server_run.first_round)

@@ -19,8 +19,9 @@ from splitfl.runtime import process_memory
 from splitfl.runtime.clients import Clients, NoClients, StartClients
 from splitfl.runtime.message_times import MessageTimes
 from splitfl.runtime.screen import Screen
+from splitfl.runtime.server_side import server_side
 from splitfl.runtime.simulate import threads
-from splitfl.server.protocols import RoundPlanner
+from splitfl.server.protocols import RoundPlanner, ServerSide
 from splitfl.server.run import Run, write_json
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
@@ -64,24 +65,27 @@ def serve(
     """
     config = experiment.config
     check_fault_tolerance(config)
-    # Clients on other machines have their own copies of the model, which must have the same weights.
-    weights = {} if start_clients else dict(experiment.whole().checksums)
-    base_bytes = process_memory.measure_from_here()
-    spec = transport(config.transport.name)
-    server = spec.serve(config.transport, config.federation.clients)
-    try:
+    with ExitStack() as stack:
+        side = stack.enter_context(server_side(experiment))
+        base_bytes = process_memory.measure_from_here()
+        # Clients on other machines have their own copies of the model, which must have the same weights.
+        weights = {} if start_clients else dict(side.checksums)
+        spec = transport(config.transport.name)
+        server = spec.serve(config.transport, config.federation.clients)
+        stack.callback(server.stop)
         folder = new_folder()
         write_json(folder / "server.json", spec.location(server.address) | {"spawn": bool(start_clients)})
         server.offer(as_dict(config) | {WEIGHTS: weights})
         clients = start_clients(server.address, folder) if start_clients else NoClients()
-        with clients as local, threads(config.server.threads), ExitStack() as stack:
-            radio = stack.enter_context(closing(open_radio(config))) if is_carried(config) else None
-            run = _ServerRun(experiment, folder, screen, server, local, controller_for(config), times, radio)
-            summary = run.run(base_bytes)
-            local.wait(_SHUTDOWN_S)
-            return folder, summary
-    finally:
-        server.stop()
+        local = stack.enter_context(clients)
+        stack.enter_context(threads(config.server.threads))
+        radio = stack.enter_context(closing(open_radio(config))) if is_carried(config) else None
+        run = _ServerRun(
+            experiment, folder, screen, server, local, controller_for(config), times, radio, side
+        )
+        summary = run.run(base_bytes)
+        local.wait(_SHUTDOWN_S)
+        return folder, summary
 
 
 class _ServerRun:
@@ -97,6 +101,7 @@ class _ServerRun:
         controller: Callable[[Ledger, Events], RoundPlanner] | None,
         times: MessageTimes | None,
         radio: ServerRadio | None,
+        side: ServerSide,
     ) -> None:
         self._experiment, self._folder = experiment, folder
         self._screen, self._server, self._local = screen, server, local
@@ -106,23 +111,17 @@ class _ServerRun:
         self._sessions: dict[int, int] = {}
         self._announced: set[tuple[int, int]] = set()
         self._began_s = time.monotonic()
-        self._controller, self._radio = controller, radio
+        self._controller, self._radio, self._side = controller, radio, side
         handle = self._router.handle if times is None else times.served(self._router.handle)
         self._handle = radio.handler(handle) if radio else handle
 
     def run(self, base_bytes: int) -> dict[str, Any]:
         """Runs until the run is over; returns its summary."""
         track = partial(RunTrackers, self._folder, self._experiment.config, self._screen.note)
+        begin = partial(Run, self._experiment, self._folder, self._screen, track=track, side=self._side)
+        begin = partial(begin, controller=self._controller, carrier=self._radio)
         while True:
-            with Run(
-                self._experiment,
-                self._folder,
-                self._screen,
-                self._newest_checkpoint(),
-                self._controller,
-                track,
-                self._radio,
-            ) as run:
+            with begin(newest=self._newest_checkpoint()) as run:
                 try:
                     self._run_once(run)
                 except RejoinRequired as reason:
@@ -267,7 +266,7 @@ class _ServerRun:
         self._local.restart(client)
 
     def _memory(self, run: Run, base_bytes: int) -> list[Mapping[str, Any]]:
-        rows: list[Mapping[str, Any]] = [process_memory.row("server", None, base_bytes)]
+        rows = [process_memory.row("server", None, base_bytes), *self._side.memory()]
         for client, leave in sorted(run.server_loop.membership.left.items()):
             if leave.peak_bytes is not None and leave.base_bytes is not None:
                 peak, base = leave.peak_bytes, leave.base_bytes

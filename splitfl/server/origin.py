@@ -3,22 +3,26 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Final
 
 from splitfl.core.checkpoint import Checkpoint
 from splitfl.core.errors import ConfigError
-from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict
 
+_BITS_DO_NOT_DEPEND_ON: Final = ("shard", "ranks", "collective_timeout_s")
 
-def origin_of(experiment: Experiment, whole: Piece) -> dict[str, str]:
-    """Digests of the inputs that determine a run's bits: settings, data and initial weights.
 
-    The tables [transport] and [tracking] do not affect the bits.
+def origin_of(experiment: Experiment, checksums: Mapping[str, str]) -> dict[str, str]:
+    """Digests of the inputs that determine a run's bits: settings, data and initial weights' checksums.
+
+    The tables [transport] and [tracking], and the ranks of the server, do not affect the bits.
     """
     settings = as_dict(experiment.config)
     del settings["transport"], settings["tracking"]
-    tables = {"settings": settings, "weights": dict(whole.checksums)}
+    for name in _BITS_DO_NOT_DEPEND_ON:
+        del settings["server"][name]
+    tables = {"settings": settings, "weights": dict(checksums)}
     digests = {
         name: hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
         for name, table in tables.items()

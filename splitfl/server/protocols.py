@@ -1,10 +1,13 @@
-"""Interfaces of a server's watcher and round planner."""
+"""Interfaces of a server's watcher, its round planner and its computing devices."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from splitfl.core.messages import Begin, Plan
 from splitfl.core.state import State
+from splitfl.evaluation.whole_model import WholeModel
+from splitfl.methods.parts.method import ServerMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +52,20 @@ class RoundPlanner(Protocol):
 
     def restore(self, state: State) -> None:
         """See Stateful."""
+
+
+class ServerSide(Protocol):
+    """Computes the server's side of a run: on one device, or on several ranks."""
+
+    @property
+    def checksums(self) -> Mapping[str, str]:
+        """The checksums of the model's initial weights."""
+
+    def method(self) -> ServerMethod:
+        """A new server's side of the method; the one before is used no longer."""
+
+    def model(self) -> WholeModel:
+        """The unsplit model that evaluates the last method made."""
+
+    def memory(self) -> list[Mapping[str, Any]]:
+        """The memory of further processes, as rows of the event `memory`."""

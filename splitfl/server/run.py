@@ -11,7 +11,6 @@ from torch import Tensor
 
 from splitfl.accounting.ledger import SIDES, Ledger
 from splitfl.adapters.export import export_adapter
-from splitfl.adapters.inject import held, install
 from splitfl.adapters.model_export import MODEL_FOLDER, export_model, is_full
 from splitfl.core import checkpoint
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
@@ -19,12 +18,13 @@ from splitfl.core.errors import Diverged
 from splitfl.core.events import Events
 from splitfl.core.json_text import dumps
 from splitfl.core.state import part, under
-from splitfl.evaluation.evaluate import measured
+from splitfl.models.checkpoint.config_file import config_table
 from splitfl.models.checkpoint.source import hub_name, resolve
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.divergence import ADVICE, refuse_not_finite
+from splitfl.server.one_device import OneDevice
 from splitfl.server.origin import check_origin, origin_of
-from splitfl.server.protocols import RoundEnd, RoundPlanner
+from splitfl.server.protocols import RoundEnd, RoundPlanner, ServerSide
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.base.carrier import Carrier
 
@@ -68,6 +68,7 @@ class Run:
         controller: Callable[[Ledger, Events], RoundPlanner] | None = None,
         track: Callable[[int], Tracking] | None = None,
         carrier: Carrier | None = None,
+        side: ServerSide | None = None,
     ) -> None:
         """`folder` None writes no files; an interrupted run continues from the checkpoint `newest`.
 
@@ -75,8 +76,8 @@ class Run:
         from a round on, `carrier` replaces the emulated link. Raises ConfigError for a foreign checkpoint.
         """
         self._experiment = experiment
-        self._whole = experiment.whole()
-        self._origin = origin_of(experiment, self._whole)
+        side = side or OneDevice(experiment)
+        self._origin = origin_of(experiment, side.checksums)
         if newest is not None:
             check_origin(newest, self._origin)
         self._folder = folder
@@ -87,7 +88,8 @@ class Run:
         self._began_s = self._round_began_s = time.monotonic()
         self._last: dict[str, Any] = {}
         self.ledger = Ledger(chosen=experiment.config.auto.chosen)
-        self.server = experiment.server_method()
+        self.server = side.method()
+        self._whole = side.model()
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
         if newest is None:
             self.events.forget_after(0)
@@ -112,7 +114,7 @@ class Run:
 
     def trained(self) -> dict[str, Tensor]:
         """The trained tensors of the unsplit model, by name, on the CPU."""
-        first = {name: value.detach().cpu() for name, value in held(self._whole).items()}
+        first = {name: value.detach().cpu() for name, value in self._whole.held().items()}
         return first | {name: value.cpu() for name, value in self.server.trained().items()}
 
     def finish(self, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -150,18 +152,13 @@ class Run:
         return summary
 
     def _export(self, folder: Path) -> None:
-        config, name = self._experiment.config, self._experiment.config.model.name
-        if is_full(config.adapter):
-            export_model(folder / MODEL_FOLDER, self.trained(), whole=self._whole, source=resolve(name))
-        else:
-            export_adapter(
-                folder / "adapter",
-                self.trained(),
-                whole=self._whole,
-                model_name=hub_name(name),
-                adapter=config.adapter,
-                cut=config.partition.cut,
-            )
+        config, trained, whole = self._experiment.config, self.trained(), self._whole.exported()
+        name, adapter, cut = config.model.name, config.adapter, config.partition.cut
+        if is_full(adapter):
+            export_model(folder / MODEL_FOLDER, trained, whole=whole, source=resolve(name))
+            return
+        model = hub_name(name)
+        export_adapter(folder / "adapter", trained, whole=whole, model_name=model, adapter=adapter, cut=cut)
 
     def summary(self, status: str, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
         """The run's summary as a table."""
@@ -175,7 +172,7 @@ class Run:
             "status": status,
             "method": config.method.name,
             "model": config.model.name,
-            "model_type": self._whole.model.config.model_type,
+            "model_type": config_table(resolve(config.model.name))["model_type"],
             "task": config.task.name,
             "transport": config.transport.name,
             "rounds": config.federation.rounds,
@@ -217,8 +214,7 @@ class Run:
         confusion = None
         is_last = end.round + 1 == config.federation.rounds
         if config.eval.every and (is_last or (end.round + 1) % config.eval.every == 0):
-            install(self._whole, self.server.trained())
-            scores, confusion = measured(self._whole.model, self._experiment)
+            scores, confusion = self._whole.measured(self.server.trained())
             row |= scores
         self._round_began_s = time.monotonic()
         self.events.write("round", **row, **({"confusion": confusion} if is_last and confusion else {}))

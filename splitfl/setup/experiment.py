@@ -129,16 +129,26 @@ class Experiment:
         batches = self.batches(client)
         steps = steps_of(self.config, client, batches)
         config = as_client(self.config, client)
-        pieces = dataclasses.replace(self._pieces(config.client), config=config)
+        pieces = dataclasses.replace(self.pieces(config.client), config=config)
         return client_method(config, pieces, batches, steps)
 
     def server_method(self) -> ServerMethod:
         """The server's side of the method, with its piece, if it has one."""
-        return server_method(self.config, self._pieces(self.config.server))
+        return server_method(self.config, self.pieces(self.config.server))
 
     def whole(self) -> Piece:
         """The unsplit model with the same adapters, on the server's device."""
-        return self._pieces(self.config.server).whole()
+        return self.pieces(self.config.server).whole()
+
+    def pieces(self, device: DeviceConfig) -> PieceLoader:
+        """The loader of the pieces of the side with this device."""
+        return PieceLoader(
+            config=self.config,
+            task=self.task,
+            num_blocks=self.num_blocks,
+            device=device_of(device),
+            weights=self.weights,
+        )
 
     def batches(self, client: int) -> Batches:
         """The batches of a client's data."""
@@ -170,15 +180,6 @@ class Experiment:
             found.update(part.keys.tobytes())
             found.update(b"" if part.labels is None else part.labels.tobytes())
         return found.hexdigest()
-
-    def _pieces(self, device: DeviceConfig) -> PieceLoader:
-        return PieceLoader(
-            config=self.config,
-            task=self.task,
-            num_blocks=self.num_blocks,
-            device=device_of(device),
-            weights=self.weights,
-        )
 
     def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
         config = self.config

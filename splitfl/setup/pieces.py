@@ -1,7 +1,9 @@
 """Loads the pieces of a run's model from the checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from torch import nn
 
 from splitfl.adapters.inject import add_adapters, train_top, trainable
 from splitfl.adapters.start import refuse_other_start, start_checksums, start_tensors
@@ -24,7 +26,7 @@ class PieceLoader:
     """Loads the pieces of one side of a run, with adapters, on that side's device.
 
     `is_shape_only` pieces have no values (meta tensors). `weights` are the server's checksums for a process
-    on another machine with its own copy of the model.
+    on another machine with its own copy of the model. `on_block` receives each block when it has been read.
     """
 
     config: RunConfig
@@ -33,6 +35,7 @@ class PieceLoader:
     device: str
     is_shape_only: bool = False
     weights: Mapping[str, str] = field(default_factory=dict)
+    on_block: Callable[[nn.Module], None] | None = None
 
     def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
         """The blocks below the cut (default: the settings'); without adapters if `is_bare`."""
@@ -62,6 +65,17 @@ class PieceLoader:
     def whole(self) -> Piece:
         """The unsplit model, with the checksums of its weights."""
         return self._load(0, self.num_blocks, is_checked=True)
+
+    def stage(self, blocks: range) -> Piece:
+        """Consecutive blocks of the body, which may have no trainable tensor."""
+        return self._load(blocks.start, blocks.stop, must_train=False)
+
+    def checksums(self) -> dict[str, str]:
+        """Those of `whole`, which is read one block at a time."""
+        found: dict[str, str] = {}
+        for index in range(self.num_blocks):
+            found |= self._load(index, index + 1, is_checked=True, must_train=False).checksums
+        return found
 
     @property
     def _tail(self) -> int:
@@ -106,6 +120,7 @@ class PieceLoader:
         is_bare: bool = False,
         is_checked: bool = False,
         trains_top: bool = False,
+        must_train: bool = True,
     ) -> Piece:
         config = self.config
         folder = resolve(config.model.name)
@@ -126,6 +141,7 @@ class PieceLoader:
             shortened_to=shortened_to,
             new_classifier=config.model.new_classifier,
             quantisation=quantisation_of(config.model),
+            on_block=self.on_block,
         )
         if self.task.label_names:
             name_classes(piece.model.config, self.task.label_names)
@@ -140,5 +156,6 @@ class PieceLoader:
             self._check_start(piece)
             if trains_top:
                 train_top(piece)
-            self._check_trainable(piece)
+            if must_train:
+                self._check_trainable(piece)
         return piece

@@ -140,14 +140,15 @@ class MethodSpec:
     that not every method reads; all others must have their defaults. `sends` has the tolerance of each
     message of rows. `holds` are the sides whose adapters its client trains: the head, or the whole model.
     `asynchronous`, `single_pass` (each piece computes a batch once per step, as running statistics require),
-    `summable` (all clients send the same tensors, so that over-the-air summation is possible) and
-    `server_batch` (its server is a `BatchServer`) are True or the reason why not. `backpropagates` and
-    `forward_mode` describe the client's differentiation; the latter is also enabled by `method.derivative`.
-    `dropout` are the sides that may have LoRA dropout, as the method names the step whenever it trains them
-    (see training_step.py). `local_update` is set if the controller may assign the method to a client from
-    round to round; a specification made by `replace` must set both anew, and `server_batch` for a server of
-    its own. `refusals` are checked before a run. `needs` are settings, as `table.key=value`, that a run
-    requires.
+    `summable` (all clients send the same tensors, so that over-the-air summation is possible),
+    `server_batch` (its server is a `BatchServer`) and `shardable` (its server has one body and computes it as
+    a whole only, so that several ranks can: see splitfl.parallel) are True or the reason why not.
+    `backpropagates` and `forward_mode` describe the client's differentiation; the latter is also enabled by
+    `method.derivative`. `dropout` are the sides that may have LoRA dropout, as the method names the step
+    whenever it trains them (see training_step.py). `local_update` is set if the controller may assign the
+    method to a client from round to round; a specification made by `replace` must set it, `server_batch` and
+    `shardable` anew for a server of its own. `refusals` are checked before a run. `needs` are settings, as
+    `table.key=value`, that a run requires.
 
     Raises ConfigError for a missing Tolerance or reason and for unsuitable settings.
     """
@@ -169,6 +170,7 @@ class MethodSpec:
     backpropagates: bool
     forward_mode: bool = False
     dropout: tuple[Literal["head", "body"], ...] = ()
+    shardable: Able = "does not declare that its server has one body, computed as a whole"
     local_update: LocalUpdateSpec | None = None
     refusals: tuple[Refusal, ...]
     needs: tuple[str, ...] = ()
@@ -181,7 +183,7 @@ class MethodSpec:
                 f"MethodSpec.sends must have a Tolerance for each message of the signature, {due}; got {got}"
             )
         check_settings_type("MethodSpec.settings", self.settings, MethodConfig)
-        for name in ("asynchronous", "single_pass", "summable", "server_batch"):
+        for name in ("asynchronous", "single_pass", "summable", "server_batch", "shardable"):
             _check_reason(f"MethodSpec.{name}", getattr(self, name))
 
     @property

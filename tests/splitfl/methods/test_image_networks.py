@@ -182,7 +182,7 @@ def test_bytes_sent_equal_the_formula_except_for_the_first_download(name: str, t
     federation = {"rounds": 2, "local_steps": 0, "partition": "iid"}
     one = site(tmp_path, name, federation=federation)
     found = totals(play(one, tmp_path))
-    pieces = one._pieces(one.config.client)
+    pieces = one.pieces(one.config.client)
     config, weights = pieces.head().model.config, nbytes(pieces.head())
     t, c = places(config, 2)
     steps = range(0, 4, 1 if name == "sfl-v2" else 2)

@@ -21,6 +21,7 @@ PLAIN = METHODS["sfl-v2"]
         ({"single_pass": ""}, "MethodSpec.single_pass must be True or the reason why not, got ''"),
         ({"summable": None}, "MethodSpec.summable must be True or the reason why not, got None"),
         ({"server_batch": False}, "MethodSpec.server_batch must be True or the reason why not, got False"),
+        ({"shardable": False}, "MethodSpec.shardable must be True or the reason why not, got False"),
     ],
 )
 def test_an_incomplete_spec_is_refused(changed: dict[str, Any], complaint: str) -> None:
@@ -30,7 +31,7 @@ def test_an_incomplete_spec_is_refused(changed: dict[str, Any], complaint: str) 
 
 def test_only_fields_that_few_methods_set_have_defaults() -> None:
     optional = {one.name for one in dataclasses.fields(MethodSpec) if one.default is not dataclasses.MISSING}
-    assert optional == {"dropout", "forward_mode", "local_update", "needs"}
+    assert optional == {"dropout", "forward_mode", "local_update", "needs", "shardable"}
 
 
 def test_a_missing_policy_needs_a_reason() -> None:

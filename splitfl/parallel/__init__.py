@@ -1,0 +1,1 @@
+"""A server's body on several ranks, which torchrun starts."""
