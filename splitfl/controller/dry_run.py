@@ -27,6 +27,7 @@ from splitfl.models.cut import Piece
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.protocols import RoundEnd
+from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import codecs_of_varying_size
 from splitfl.setup.experiment import Experiment, steps_of
 from splitfl.setup.pieces import PieceLoader
@@ -56,16 +57,20 @@ def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
     on values: those of a dry run are then normal, independent of each other and the same in every batch.
     """
     config, ledger, watcher = experiment.config, Ledger(), _Watcher()
-    pieces, clients = list[_Pieces](), []
+    pieces, clients = list[_Pieces](), list[ClientMethod]()
+    initial, is_estimate = partial(_Pieces, experiment), bool(codecs_of_varying_size(config))
     for client in range(config.federation.clients):
         batches, client_config = (
             data[client] if data else experiment.batches(client),
             as_client(config, client),
         )
         pieces.append(_Pieces(experiment, client_config))
-        clients.append(client_method(client_config, pieces[-1], batches, steps_of(config, client, batches)))
+        own = client_method(client_config, pieces[-1], batches, steps_of(config, client, batches))
+        clients.append(encoded_client(own, client_config, initial(client_config), is_estimate=is_estimate))
     with Events(None) as events:
-        server = server_method(config, _Pieces(experiment, config))
+        server = encoded_server(
+            server_method(config, _Pieces(experiment, config)), config, initial, is_estimate=is_estimate
+        )
         made = controller_for(config)
         controller = made(ledger, events) if made else None
         server_loop = server_loop_of(experiment, server, ledger, events, watcher, controller=controller)

@@ -171,7 +171,24 @@ class Adapter:
     plan: Plan | None = None
 
 
-Message = Control | Activation | Output | Gradient | Scalars | Adapter
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AdapterDelta:
+    """An `Adapter` as encoded differences to the tensors that the client holds with version `base`.
+
+    `which` is a bit mask (uint8) of the tensors sent, among those of the client in order of their names.
+    `tensors` are the parts of their codec, `checksum` (1,) is the CRC-32 of the decoded tensors (int64).
+    """
+
+    version: int
+    base: int
+    which: Tensor
+    checksum: Tensor
+    tensors: Mapping[str, Tensor]
+    samples: int = 0
+    losses: tuple[float, ...] = ()
+
+
+Message = Control | Activation | Output | Gradient | Scalars | Adapter | AdapterDelta
 
 
 class Lost:

@@ -41,6 +41,7 @@ from splitfl.models.families import (
 )
 from splitfl.models.load import check_quantisation, read_config
 from splitfl.models.quantised import no_torchao, quantisation_of
+from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
@@ -98,11 +99,11 @@ class Experiment:
         device_of(config.client)
         device_of(config.server)
         check_link(config)
-        check_codecs(config)
         Selection.of(config)
         kind, folder = kind_of(config.task), resolve(config.model.name)
         config_table(folder)
         model = read_config(folder, kind, config.model.attention, pad_token_id=0)
+        check_codecs(config, getattr(block_config(model), "hidden_size", None))
         task = task or load_task(config.task, _classes(folder, kind, config))
         config = replace(config, task=replace(config.task, labels=task.label_names))
         num_blocks = count_blocks(model)
@@ -130,11 +131,13 @@ class Experiment:
         steps = steps_of(self.config, client, batches)
         config = as_client(self.config, client)
         pieces = dataclasses.replace(self._pieces(config.client), config=config)
-        return client_method(config, pieces, batches, steps)
+        return encoded_client(client_method(config, pieces, batches, steps), config, pieces)
 
     def server_method(self) -> ServerMethod:
         """The server's side of the method, with its piece, if it has one."""
-        return server_method(self.config, self._pieces(self.config.server))
+        pieces = self._pieces(self.config.server)
+        server = server_method(self.config, pieces)
+        return encoded_server(server, self.config, lambda own: dataclasses.replace(pieces, config=own))
 
     def whole(self) -> Piece:
         """The unsplit model with the same adapters, on the server's device."""

@@ -23,6 +23,7 @@ from tests.splitfl.transport.broker_process import BrokerProcess
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 # Three tries of each packet, so that now and then a message is lost for good, either way.
+CODED = {"adapter_up": "uniform:block=16+huffman", "adapter_down": "int8"}
 LOSSY = {
     "mtu_bytes": 1500,
     "max_tries": 3,
@@ -114,6 +115,7 @@ def test_rpc_gives_the_same_bits(travelled: Any, tmp_path: Path) -> None:
     hard = {
         "method": {"in_flight": 2},
         "adapter": DROPOUT,
+        "codec": CODED,
         "link": LOSSY,
         "federation": {"clients": 2, "rounds": 3},
     }
@@ -136,6 +138,7 @@ def test_the_other_transports_give_the_same_bits(road: str, travelled: Any, tmp_
     hard: dict[str, Any] = {
         "method": {"in_flight": 2},
         "adapter": DROPOUT,
+        "codec": CODED,
         "link": LOSSY,
         "federation": {"clients": 2, "rounds": 3},
     }

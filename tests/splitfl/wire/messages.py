@@ -9,6 +9,7 @@ from splitfl.core.messages import (
     Absent,
     Activation,
     Adapter,
+    AdapterDelta,
     Begin,
     Done,
     Gradient,
@@ -90,6 +91,16 @@ ADAPTERS = st.builds(
     tensors=_named(),
     plan=PLANS,
 )
+DELTAS = st.builds(
+    AdapterDelta,
+    version=NUMBERS,
+    base=NUMBERS,
+    which=tensors(),
+    checksum=tensors(),
+    samples=NUMBERS,
+    losses=st.lists(FLOATS, max_size=3).map(tuple),
+    tensors=_named(),
+)
 SCALARS = st.builds(
     Scalars,
     round=NUMBERS,
@@ -106,6 +117,7 @@ KINDS: dict[type, st.SearchStrategy[Message | Lost | Refusal]] = {
     Gradient: GRADIENTS,
     Scalars: SCALARS,
     Adapter: ADAPTERS,
+    AdapterDelta: DELTAS,
     Lost: st.just(LOST),
     Refusal: REFUSALS,
 }
