@@ -81,11 +81,34 @@ class Joined:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CodecUse:
+    """Sums over the measured messages of one kind, which a node encoded by one codec.
+
+    `entropy_bits` is the order-0 entropy of all codes (None without integer codes), `error` the squared error
+    of the decoded values and `power` the squares of the exact ones.
+    """
+
+    kind: str
+    codec: str
+    values: int
+    coded_bytes: int
+    entropy_bits: float | None
+    error: float
+    power: float
+    encode_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Leave:
-    """A client has completed the run; its peak and initial resident memory, in bytes, where measured."""
+    """A client has completed the run; its peak and initial resident memory, in bytes, where measured.
+
+    `codecs` are its measurements of what it encoded.
+    """
 
     peak_bytes: int | None = None
     base_bytes: int | None = None
+    codecs: tuple[CodecUse, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

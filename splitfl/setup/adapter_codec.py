@@ -29,6 +29,7 @@ from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.registry import as_client, method
 from splitfl.wire.adapter_encoder import AdapterEncoder, SentAdapters, Tensors
+from splitfl.wire.codec_meter import CodecMeter
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +49,21 @@ class EncodingClient:
     """A client of any method whose adapters are encoded."""
 
     def __init__(
-        self, method: ClientMethod, held: Tensors, codec: CodecConfig, *, is_estimate: bool = False
+        self,
+        method: ClientMethod,
+        held: Tensors,
+        codec: CodecConfig,
+        *,
+        is_estimate: bool = False,
+        meter: CodecMeter | None = None,
     ) -> None:
-        """`held` are its initial adapters."""
+        """`held` are its initial adapters; `meter` measures uploads."""
         self._method = method
         self._held = dict(held)
         self._up = _encoder(codec.adapter_up, is_estimate=is_estimate)
         self._down = _encoder(codec.adapter_down, is_estimate=is_estimate)
         self._feeds_back = codec.error_feedback
+        self._meter = meter
         self._error: dict[str, Tensor] = {}
         self._version = 0
         self.take_flops = method.take_flops
@@ -91,6 +99,8 @@ class EncodingClient:
         made = encoder.sent(
             self._held, update.tensors, self._error, version=update.version, base=self._version
         )
+        if self._meter:
+            self._meter.rows("adapter_up", made.rows, encoder.codec)
         sent = replace(made.delta, samples=update.samples, losses=update.losses)
         return sent, made.error if self._feeds_back else {}
 
@@ -125,9 +135,11 @@ class EncodingServer:
         codec: CodecConfig,
         *,
         is_estimate: bool = False,
+        meter: CodecMeter | None = None,
     ) -> None:
-        """`held` are the initial adapters of each client."""
+        """`held` are the initial adapters of each client; `meter` measures what is sent to them."""
         self._method = method
+        self._meter = meter
         self._initial = held
         self._up = _encoder(codec.adapter_up, is_estimate=is_estimate)
         self._down = _encoder(codec.adapter_down, is_estimate=is_estimate)
@@ -210,6 +222,8 @@ class EncodingServer:
         if key not in self._sent:
             sent = encoder.sent(held, reply.tensors, {}, version=reply.version, base=base)
             self._sent[key] = held, sent
+            if self._meter:
+                self._meter.rows("adapter_down", sent.rows, encoder.codec)
         return self._sent[key][1]
 
     def _decoded(self, encoder: AdapterEncoder, turn: Turn, delta: AdapterDelta) -> Adapter | None:
@@ -227,12 +241,18 @@ class EncodingServer:
 
 
 def encoded_client(
-    client: ClientMethod, config: RunConfig, pieces: Pieces, *, is_estimate: bool = False
+    client: ClientMethod,
+    config: RunConfig,
+    pieces: Pieces,
+    *,
+    is_estimate: bool = False,
+    meter: CodecMeter | None = None,
 ) -> ClientMethod:
     """The client with these settings' adapter codecs, if any; `config` and `pieces` are the client's."""
     if not config.codec.encodes_adapters:
         return client
-    return EncodingClient(client, initial_tensors(config, pieces), config.codec, is_estimate=is_estimate)
+    held = initial_tensors(config, pieces)
+    return EncodingClient(client, held, config.codec, is_estimate=is_estimate, meter=meter)
 
 
 def encoded_server(
@@ -241,13 +261,15 @@ def encoded_server(
     pieces_of: Callable[[RunConfig], Pieces],
     *,
     is_estimate: bool = False,
+    meter: CodecMeter | None = None,
 ) -> ServerMethod:
     """The server with these settings' adapter codecs, if any; `pieces_of` has a client's pieces."""
     if not config.codec.encodes_adapters:
         return server
     own = [as_client(config, client) for client in range(config.federation.clients)]
     tensors = {one: initial_tensors(one, pieces_of(one)) for one in dict.fromkeys(own)}
-    return EncodingServer(server, [tensors[one] for one in own], config.codec, is_estimate=is_estimate)
+    held = [tensors[one] for one in own]
+    return EncodingServer(server, held, config.codec, is_estimate=is_estimate, meter=meter)
 
 
 def _encoder(codec: str, *, is_estimate: bool) -> AdapterEncoder | None:

@@ -46,6 +46,7 @@ from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
 from splitfl.setup.samples import check_packing, rows_of, texts_of
+from splitfl.wire.codec_meter import CodecMeter
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,19 +126,23 @@ class Experiment:
         steps = federation.client_steps or (federation.local_steps,) * federation.clients
         return federation.rounds * sum(-(-own // interval) for own in steps) or None
 
-    def client_method(self, client: int) -> ClientMethod:
-        """This client's side of the method, with its piece and its data."""
+    def client_method(self, client: int, meter: CodecMeter | None = None) -> ClientMethod:
+        """This client's side of the method, with its piece and its data; `meter` measures adapter codecs."""
         batches = self.batches(client)
         steps = steps_of(self.config, client, batches)
         config = as_client(self.config, client)
         pieces = dataclasses.replace(self._pieces(config.client), config=config)
-        return encoded_client(client_method(config, pieces, batches, steps), config, pieces)
+        return encoded_client(client_method(config, pieces, batches, steps), config, pieces, meter=meter)
 
-    def server_method(self) -> ServerMethod:
-        """The server's side of the method, with its piece, if it has one."""
+    def server_method(self, meter: CodecMeter | None = None) -> ServerMethod:
+        """The server's side of the method, with its piece, if it has one; `meter` as for clients."""
         pieces = self._pieces(self.config.server)
         server = server_method(self.config, pieces)
-        return encoded_server(server, self.config, lambda own: dataclasses.replace(pieces, config=own))
+
+        def pieces_of(config: RunConfig) -> PieceLoader:
+            return dataclasses.replace(pieces, config=config)
+
+        return encoded_server(server, self.config, pieces_of, meter=meter)
 
     def whole(self) -> Piece:
         """The unsplit model with the same adapters, on the server's device."""

@@ -1,6 +1,6 @@
 """Encodes adapters as differences to those that both ends hold; see `splitfl.setup.adapter_codec`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,18 +8,29 @@ from torch import Tensor
 
 from splitfl.core.errors import WireError
 from splitfl.core.messages import AdapterDelta
-from splitfl.wire.differences import checksum, decode_differences, encode_differences, mask_of, names_in
+from splitfl.wire.differences import (
+    checksum,
+    decode_differences,
+    encode_differences,
+    mask_of,
+    names_in,
+    rows_by_width,
+)
 
 Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SentAdapters:
-    """A message of adapters, the tensors as both ends have them then, and the error of each difference."""
+    """A message of adapters, the tensors as both ends have them then, and the error of each difference.
+
+    `rows` are the exact differences, as they were encoded.
+    """
 
     delta: AdapterDelta
     tensors: Tensors
     error: Tensors
+    rows: Sequence[Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +56,18 @@ class AdapterEncoder:
         changes |= {name: changes[name] + error[name] for name in changes if name in error}
         if self.is_estimate:
             changes = {name: _normal(value.shape) for name, value in changes.items()}
-        parts = encode_differences(changes, self.codec)
+        rows = rows_by_width(changes)
+        parts = encode_differences(rows, self.codec)
         decoded = decode_differences(parts, _shapes(changes, held), self.codec)
         found = _added(held, decoded)
         delta = AdapterDelta(
             version=version, base=base, which=mask_of(changes, held), checksum=_checksum(found), tensors=parts
         )
         return SentAdapters(
-            delta=delta, tensors=found, error={name: value - decoded[name] for name, value in changes.items()}
+            delta=delta,
+            tensors=found,
+            error={name: value - decoded[name] for name, value in changes.items()},
+            rows=list(rows.values()),
         )
 
     def received(self, held: Tensors, delta: AdapterDelta) -> dict[str, Tensor]:

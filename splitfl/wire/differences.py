@@ -21,13 +21,20 @@ Shapes = Mapping[str, torch.Size]
 _CODES = "codes"
 
 
-def encode_differences(differences: Mapping[str, Tensor], codec: str) -> dict[str, Tensor]:
-    """The parts of the codec, by width and part; equal for equal input on every machine."""
+def rows_by_width(differences: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """The rows (R, D) of all tensors, by D."""
+    shapes = {name: value.shape for name, value in differences.items()}
+    return {
+        width: torch.cat([_rows(differences[name]) for name in names]).to(torch.float32)
+        for width, names in _by_width(shapes).items()
+    }
+
+
+def encode_differences(rows: Mapping[int, Tensor], codec: str) -> dict[str, Tensor]:
+    """The parts of the codec of rows by width, by width and part; equal for equal input on every machine."""
     parts = dict[str, Tensor]()
-    for width, names in _by_width({name: value.shape for name, value in differences.items()}).items():
-        rows_RD = torch.cat([_rows(differences[name]) for name in names])
-        coded = encode_rows(rows_RD.to(torch.float32), codec)
-        parts |= {_key(width, name): part for name, part in coded.parts.items()}
+    for width, rows_RD in rows.items():
+        parts |= {_key(width, name): part for name, part in encode_rows(rows_RD, codec).parts.items()}
     return parts
 
 

@@ -40,7 +40,8 @@ class Codec(CodecStage):
 
     An entropy coder may follow if `integers` is the type of the codes, of 8 bits. For a coder with a table
     that is not sent, the codes are distributed like a standard normal variable rounded to multiples of
-    `normal_step`; None if they are not.
+    `normal_step`; None if they are not. `streams` are the integers that `encode` made, before an entropy
+    coder, for the measurement of their entropy; None without integers.
     """
 
     parts: Sequence[str] = ("codes",)
@@ -52,6 +53,7 @@ class Codec(CodecStage):
     min_width: int = 1
     integers: torch.dtype | None = None
     normal_step: float | None = None
+    streams: Callable[[Parts, int], Sequence[Tensor]] | None = None
 
     @property
     def has_fixed_size(self) -> bool:

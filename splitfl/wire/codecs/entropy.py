@@ -50,10 +50,17 @@ def entropy_coded(rows: Codec, coder: EntropyCoder, name: str) -> Codec:
         codes = torch.empty(_shape(parts), dtype=integers, device="meta")
         return rows.leading({**parts, "codes": codes}, width)
 
-    def decode(parts: Parts, width: int, dtype: torch.dtype) -> Tensor:
+    def decoded(parts: Parts) -> Parts:
         shape = _shape(parts)
         codes = _unpacked(parts["codes"], math.prod(shape), coder, step).view(integers).reshape(shape)
-        return rows.decode({**parts, "codes": codes}, width, dtype)
+        return {**parts, "codes": codes}
+
+    def decode(parts: Parts, width: int, dtype: torch.dtype) -> Tensor:
+        return rows.decode(decoded(parts), width, dtype)
+
+    def streams(parts: Parts, width: int) -> Sequence[Tensor]:
+        assert rows.streams is not None
+        return rows.streams(decoded(parts), width)
 
     return replace(
         rows,
@@ -66,6 +73,7 @@ def entropy_coded(rows: Codec, coder: EntropyCoder, name: str) -> Codec:
         unit_bytes=None,
         fixed_size=False,
         integers=None,
+        streams=streams if rows.streams else None,
     )
 
 

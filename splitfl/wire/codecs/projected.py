@@ -30,11 +30,21 @@ def projected(projection: Projection, rows: Codec, coder: EntropyCoder | None, n
     def leading(parts: Parts, width: int) -> Sequence[int]:
         return projection.leading(parts, short.leading(parts, projection.width(parts, width)), width)
 
+    def decoded(parts: Parts, width: int) -> Parts:
+        if coder is None or gaps is None:
+            return parts
+        short_width = projection.width(parts, width)
+        shape = torch.Size((*short.leading(parts, short_width), short_width))
+        return {**parts, gaps: gaps_in(parts[gaps], shape, width, coder)}
+
     def decode(parts: Parts, width: int, dtype: torch.dtype) -> Tensor:
         left = short.decode(parts, projection.width(parts, width), dtype)
-        if coder is not None and gaps is not None:
-            parts = {**parts, gaps: gaps_in(parts[gaps], left.shape, width, coder)}
-        return projection.restore(left, parts, width)
+        return projection.restore(left, decoded(parts, width), width)
+
+    def streams(parts: Parts, width: int) -> Sequence[Tensor]:
+        assert short.streams is not None
+        codes = short.streams(parts, projection.width(parts, width))
+        return codes if projection.gaps is None else [*codes, decoded(parts, width)[projection.gaps]]
 
     def unit_bytes(width: int, dtype: torch.dtype) -> int:
         assert short.unit_bytes is not None
@@ -54,4 +64,5 @@ def projected(projection: Projection, rows: Codec, coder: EntropyCoder | None, n
         fixed_size=short.has_fixed_size,
         min_width=projection.min_width,
         integers=None,
+        streams=streams if short.streams else None,
     )

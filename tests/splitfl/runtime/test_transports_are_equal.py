@@ -86,7 +86,7 @@ def kept(folder: Path) -> Told:
     summary = json.loads((folder / "summary.json").read_text())
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     final = without(summary["final"], "wall_s")
-    ours = without(summary, "wall_s", "transport", "client_peak_bytes", "server_peak_bytes")
+    ours = without(summary, "wall_s", "transport", "client_peak_bytes", "server_peak_bytes", "codecs")
     return [without(row, "wall_s") for row in rows if row["event"] != "memory"], {**ours, "final": final}
 
 

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 import torch
 
+from experiments.local_clients import run_here
+from experiments.report.codecs import codec_cells
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Adapter, AdapterDelta, Begin, Done
 from splitfl.methods.compatibility import check
 from splitfl.methods.parts.method import Turn
+from splitfl.runtime.screen import Silent
 from splitfl.setup.adapter_codec import EncodingClient, EncodingServer
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
@@ -149,3 +152,15 @@ def test_what_sends_no_differences_refuses_their_codecs(config: RunConfig, why: 
 def test_error_feedback_needs_a_codec(place: Path) -> None:
     with pytest.raises(ConfigError, match=r"codec.error_feedback is read only with codec.adapter_up"):
         site(place, {"error_feedback": False})
+
+
+def test_a_run_measures_its_codecs(place: Path, tmp_path: Path) -> None:
+    one = site(place, {**CODECS, "activation": "int8", "gradient": "topk:k=8+int8+huffman"})
+    _, summary = run_here(one, lambda: tmp_path, Silent())
+    rows = {row["kind"]: row for row in summary["codecs"]}
+    assert rows.keys() == {"activation", "gradient", "adapter_up", "adapter_down"}
+    assert rows["adapter_up"]["relative_error"] == pytest.approx(0.25, abs=0.1)
+    assert rows["activation"]["bits"] == 8.0 + 32.0 / 32
+    (cells,) = [one for one in codec_cells(summary["codecs"]) if one[0] == "activation"]
+    assert cells[1] == "int8"
+    assert cells[3] == "9.00"

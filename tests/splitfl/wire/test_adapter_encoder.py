@@ -11,7 +11,7 @@ from torch import Tensor
 
 from splitfl.core.errors import WireError
 from splitfl.wire.adapter_encoder import AdapterEncoder, SentAdapters
-from splitfl.wire.differences import decode_differences, encode_differences, mask_of, names_in
+from splitfl.wire.differences import decode_differences, encode_differences, mask_of, names_in, rows_by_width
 
 SHAPES = {"a": (4, 32), "b": (32, 4), "bias": (32,), "conv": (3, 2, 5, 5), "scale": (), "up": (7, 2)}
 CODEC = "uniform:step=0.35:block=16"
@@ -30,7 +30,7 @@ def sent(encoder: AdapterEncoder, held: Mapping[str, Tensor], new: Mapping[str, 
 @settings(max_examples=20, deadline=None)
 def test_differences_keep_their_values_and_shapes(names: set[str]) -> None:
     values = {name: value.bfloat16().float() for name, value in normal(0).items() if name in names}
-    parts = encode_differences(values, "bf16")
+    parts = encode_differences(rows_by_width(values), "bf16")
     got = decode_differences(parts, {name: value.shape for name, value in values.items()}, "bf16")
     assert got.keys() == names
     assert all(torch.equal(got[name], value) for name, value in values.items())
@@ -38,7 +38,8 @@ def test_differences_keep_their_values_and_shapes(names: set[str]) -> None:
 
 
 def test_a_rank_is_a_row_and_rows_of_one_width_share_a_message() -> None:
-    shapes = {name: parts.shape for name, parts in encode_differences(normal(0), "int8").items()}
+    rows = rows_by_width(normal(0))
+    shapes = {name: part.shape for name, part in encode_differences(rows, "int8").items()}
     assert shapes["32"] == (4 + 4 + 1, 32)
     assert shapes["32.scale"] == (9,)
 
