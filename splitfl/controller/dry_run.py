@@ -20,6 +20,7 @@ from splitfl.controller.controller import Controller, candidates, with_single_pl
 from splitfl.controller.cost_table import ClientMemory, Option, Table
 from splitfl.core.events import Events
 from splitfl.core.messages import Plan
+from splitfl.core.state import part
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import ClientMethod
 from splitfl.methods.registry import as_client, client_method, server_method
@@ -141,7 +142,8 @@ def _options_of(config: RunConfig) -> Table:
 def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int) -> ClientMemory:
     held = {id(value): value for piece in pieces.made for value in piece.parameters()}.values()
     trained = sum(value.nbytes for piece in pieces.made for value in trainable(piece).values())
-    moments = {name: value for name, value in client.state().items() if "moment." in name}
+    state = client.state()
+    moments = {name: value for name, value in state.items() if "moment." in name}
     saved = sum(piece.saved_bytes() for piece in pieces.made)
     is_summing = bool(moments) and accumulate > 1  # the running sum beside the gradients of one batch
     return ClientMemory(
@@ -149,6 +151,7 @@ def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int) -> ClientM
         gradient_bytes=trained * (1 + is_summing) if saved or moments else 0,
         optimiser_bytes=sum(value.nbytes for value in moments.values()),
         saved_bytes=saved,
+        codec_bytes=sum(value.nbytes for value in part(state, "codec").values()),
     )
 
 

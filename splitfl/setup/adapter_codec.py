@@ -28,7 +28,7 @@ from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.registry import as_client, method
-from splitfl.wire.adapter_encoder import AdapterEncoder, SentAdapters, Tensors
+from splitfl.wire.adapter_encoder import AdapterEncoder, Tensors
 from splitfl.wire.codec_meter import CodecMeter
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,8 @@ class EncodingServer:
         self._up = _encoder(codec.adapter_up, is_estimate=is_estimate)
         self._down = _encoder(codec.adapter_down, is_estimate=is_estimate)
         self._held: list[Mapping[int, Tensors]] = [{0: tensors} for tensors in held]
-        self._sent: dict[tuple[int, int], tuple[Tensors, SentAdapters]] = {}  # with what its key identifies
+        # By what a client holds and the version sent, with what is held, so that its id is not used again.
+        self._sent: dict[tuple[int, int], tuple[Tensors, AdapterDelta, Tensors]] = {}
         self.trained = method.trained
 
     def compute(self, turn: Turn, message: Message) -> ServerReply:
@@ -205,8 +206,7 @@ class EncodingServer:
         reply, known = answer.reply, {} if held is None else {message.version: held}
         if isinstance(reply, Adapter):
             if self._down and held is not None:
-                sent = self._encoded(self._down, held, reply, message.version)
-                reply, known[reply.version] = sent.delta, {**held, **sent.tensors}
+                reply, known[reply.version] = self._encoded(self._down, held, reply, message.version)
             else:
                 before = self._initial[turn.client] if held is None else held
                 known[reply.version] = _replaced(before, reply.tensors)
@@ -216,15 +216,21 @@ class EncodingServer:
             )
         return replace(answer, reply=reply, change=_Begun(held=known, change=answer.change))
 
-    def _encoded(self, encoder: AdapterEncoder, held: Tensors, reply: Adapter, base: int) -> SentAdapters:
-        """The message to a client that holds these tensors; computed once for all that hold the same."""
+    def _encoded(
+        self, encoder: AdapterEncoder, held: Tensors, reply: Adapter, base: int
+    ) -> tuple[AdapterDelta, Tensors]:
+        """The message to a client that holds these tensors, and what it holds then.
+
+        They are computed once for all clients that hold the same.
+        """
         key = (id(held), reply.version)
         if key not in self._sent:
             sent = encoder.sent(held, reply.tensors, {}, version=reply.version, base=base)
-            self._sent[key] = held, sent
+            self._sent[key] = held, sent.delta, {**held, **sent.tensors}
             if self._meter:
                 self._meter.rows("adapter_down", sent.rows, encoder.codec)
-        return self._sent[key][1]
+        _, delta, after = self._sent[key]
+        return delta, after
 
     def _decoded(self, encoder: AdapterEncoder, turn: Turn, delta: AdapterDelta) -> Adapter | None:
         """The upload; None, with a warning, if the whole values that its client needed were lost."""

@@ -22,8 +22,8 @@ from tests.splitfl.transport.broker_process import BrokerProcess
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
-# Three tries of each packet, so that now and then a message is lost for good, either way.
 CODED = {"adapter_up": "uniform:block=16+huffman", "adapter_down": "int8"}
+# Three tries of each packet, so that now and then a message is lost for good, either way.
 LOSSY = {
     "mtu_bytes": 1500,
     "max_tries": 3,

@@ -9,6 +9,8 @@ import torch
 from experiments.local_clients import run_here
 from experiments.report.codecs import codec_cells
 from splitfl.config import RunConfig
+from splitfl.controller.cost_table import ClientMemory
+from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Adapter, AdapterDelta, Begin, Done
 from splitfl.methods.compatibility import check
@@ -22,8 +24,12 @@ from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.methods.losing import Losing
 
+# torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
 ROUNDS = {"clients": 2, "rounds": 4, "local_steps": 1}
 CODECS = {"adapter_up": "uniform:step=0.75:block=16", "adapter_down": "int8"}
+DEPTHS: dict[str, Any] = {"partition": {"cut": 1}, "adapter": {"head": {"rank": 2}, "body": {"rank": 2}}}
 BOTH_WAYS = frozenset({(0, "down", 3), (1, "up", 2), (0, "up", 5)})  # begins, uploads and their replies
 # A client's messages are its Begin, an activation and its upload, round after round.
 
@@ -66,7 +72,7 @@ def test_differences_cross_and_lost_messages_do_not_separate_the_ends(place: Pat
         [
             ("sfl-v2", {}),
             ("sfl-v2", {"federation": {**ROUNDS, "aggregator": "ffa", "schedule": "buffered", "buffer": 1}}),
-            ("sfl-v2", {"federation": {**ROUNDS, "client_cuts": [1, 3]}}),
+            ("sfl-v2", {"federation": {**ROUNDS, "client_cuts": [1, 3]}, **DEPTHS}),
             ("sfl-v1", {}),
             ("ushape", {"partition": {"cut": 1, "tail_blocks": 1}}),
             ("cse-fsl", {"method": {"name": "cse-fsl", "auxiliary_blocks": 1}}),
@@ -119,6 +125,18 @@ def test_an_upload_from_an_unknown_version_is_ignored_with_a_warning(
     assert "ignored an update of client 0 from unknown version 0" in caplog.text
     with pytest.raises(WireError, match="client 0 must encode its adapters by 'uniform"):
         run.server.compute(turn, Adapter(version=0, tensors={}))
+
+
+def test_a_plan_has_the_memory_of_adapters_held_and_of_their_errors(place: Path) -> None:
+    def memory(codec: dict[str, Any]) -> ClientMemory:
+        return run_dry(site(place, codec)).client
+
+    one, held = site(place, {}).client_method(0).state(), memory({"adapter_down": "int8"}).codec_bytes
+    trained = sum(value.nbytes for name, value in one.items() if name.startswith("value."))
+    assert (memory({}).codec_bytes, held) == (0, trained)
+    fed_back = memory({"adapter_up": "int8"})
+    assert fed_back.codec_bytes > held
+    assert fed_back.total_bytes == memory({}).total_bytes + fed_back.codec_bytes
 
 
 def settings(**tables: dict[str, Any]) -> RunConfig:
