@@ -168,10 +168,10 @@ class ClientNode:
             if self._reports_speed:
                 message = self._with_speed(message)
             message = replace(message, is_finite=not self._is_not_finite)
-        if self._meter:
+        if self._meter and isinstance(message, Leave):
+            message = replace(message, codecs=self._meter.uses())
+        elif self._meter:
             self._meter.message(message, self.codec)
-            if isinstance(message, Leave):
-                message = replace(message, codecs=self._meter.uses())
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap, flops=flops)
         return encode(message, envelope, self.codec)
 

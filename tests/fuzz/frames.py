@@ -109,8 +109,7 @@ def take_frame(raw: bytes) -> None:
 
 def take_delta(codec: str, raw: bytes) -> None:
     """As a server takes a client's encoded adapters."""
-    message, _ = decode(raw)
-    if isinstance(message, AdapterDelta):
+    if isinstance(message := Frame(raw).message(), AdapterDelta):
         AdapterEncoder(codec=codec).received(_HELD, message)
 
 
