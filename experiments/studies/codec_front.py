@@ -220,7 +220,8 @@ def draw(rows: list[Row]) -> "Figure":
     axes.axhline(100.0 * rows[0]["target"], color="0.6", linestyle=":", label="one point below no codec")
     axes.set(xscale="log", xlabel="bytes of all clients, both directions", ylabel="held-out accuracy, %")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
+    axes.margins(x=0.15)
+    axes.legend(frameon=False, loc="best")
     return figure
 
 
