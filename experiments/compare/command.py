@@ -160,6 +160,7 @@ _SHOWN: Mapping[str, Callable[[Any], str]] = {
     "client_gradient_bytes": bytes_text,
     "client_optimiser_bytes": bytes_text,
     "client_saved_bytes": bytes_text,
+    "client_codec_bytes": bytes_text,
     "client_memory_bytes": bytes_text,
 }
 

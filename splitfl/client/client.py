@@ -26,6 +26,7 @@ from splitfl.core.state import not_finite
 from splitfl.methods.parts.method import ClientMethod
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, Refusal, decode, encode
+from splitfl.wire.codec_meter import CodecMeter
 
 log = logging.getLogger(__name__)
 
@@ -59,17 +60,18 @@ class ClientNode:
         *,
         reports_speed: bool = False,
         data: str = "",
+        meter: CodecMeter | None = None,
     ) -> None:
         """Saves the state after each round to `checkpoints`, if given.
 
         `data` is a digest of the client's samples; raises ConfigError if its checkpoints have another.
         `codec` encodes its messages until a plan names another. With `reports_speed`, each `Begin` has the
-        FLOP/s measured in the round before.
+        FLOP/s measured in the round before. `meter` measures its codecs.
         """
         self.client = client
         self._reports_speed = reports_speed
         self._flops = self._worked_s = 0.0
-        self.codec = codec
+        self.codec, self._meter = codec, meter
         self._method = method
         self._checkpoints = checkpoints
         self._data = data
@@ -77,21 +79,20 @@ class ClientNode:
         self._first = method.state()
         self._is_not_finite = False
         self._completed = -1  # the last round that it completed, which may be later than its checkpoint
-        self._round = 0
-        self._lap = 0
+        self._round = self._lap = 0
 
     @classmethod
     def of(cls, experiment: Experiment, client: int, checkpoints: CheckpointStore | None = None) -> Self:
         """Client `client` of this experiment."""
-        config = experiment.config
-        is_measured = config.auto.speed == "measured"
+        config, meter = experiment.config, CodecMeter()
         return cls(
             client,
-            experiment.client_method(client),
+            experiment.client_method(client, meter),
             checkpoints,
             config.codec,
-            reports_speed=is_measured,
+            reports_speed=config.auto.speed == "measured",
             data=experiment.data_digest(client),
+            meter=meter,
         )
 
     def restore(self, round_index: int) -> None:
@@ -166,8 +167,11 @@ class ClientNode:
         if isinstance(message, Begin):
             if self._reports_speed:
                 message = self._with_speed(message)
-            if self._is_not_finite:
-                message = replace(message, is_finite=False)
+            message = replace(message, is_finite=not self._is_not_finite)
+        if self._meter and isinstance(message, Leave):
+            message = replace(message, codecs=self._meter.uses())
+        elif self._meter:
+            self._meter.message(message, self.codec)
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap, flops=flops)
         return encode(message, envelope, self.codec)
 

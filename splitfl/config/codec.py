@@ -1,4 +1,4 @@
-"""Settings of the codecs for activations and gradients at the cut."""
+"""Settings of the codecs for activations, gradients and adapters."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -10,13 +10,16 @@ from splitfl.core.registry import registered
 GROUP: Final = "splitfl.codecs"
 """The entry-point group under which other packages register codecs."""
 
-CODECS: Final = ("none", "bf16", "int8", "int4", "uniform", "huffman", "zstd", "ans")
+CODECS: Final = ("none", "bf16", "int8", "int4", "uniform", "topk", "lowrank", "huffman", "zstd", "ans")
 """The codecs shipped with splitfl; see `splitfl.wire.codecs`."""
 
 _LONGEST: Final = 120
 
 KINDS: Final = ("activation", "output", "gradient")
 """The kinds of message with rows of tokens, as keys of settings."""
+
+ADAPTER_KINDS: Final = ("adapter_up", "adapter_down")
+"""Adapters by direction, as keys of settings."""
 
 
 def codec_names() -> list[str]:
@@ -60,18 +63,31 @@ class CodecConfig:
     `none`: unchanged. `bf16`: 16 bits per number. `int8` and `int4`: 8 or 4 bits per number and one
     scale per token. `uniform`: indices in steps of `step` times the root mean square of each `block`
     numbers. An entropy coder may follow: `uniform:step=0.75:block=256+huffman`, or `zstd`, or `ans`, for a
-    message of no fixed size. Other packages may add codecs (`splitfl list codecs`). `gradient` applies to
-    both directions if a method also sends gradients up. `hybrid` uses a gradient only in products with
-    random perturbations, whose noise far exceeds the quantisation noise of `int4`.
+    message of no fixed size. A projection may precede: `topk:fraction=0.05+int8` sends the largest numbers of
+    each token alone, `lowrank:rank=8+int8` coordinates along the leading directions of the message. Other
+    packages may add codecs (`splitfl list codecs`). `gradient` applies to both directions if a method also
+    sends gradients up. `hybrid` uses a gradient only in products with random perturbations, whose noise far
+    exceeds the quantisation noise of `int4`.
+
+    `adapter_up` and `adapter_down` encode the differences of a client's adapters to those that it holds
+    from the server. With `error_feedback` a client adds the error of its last upload to the next one.
     """
 
     activation: str = "none"
     output: str = "none"
     gradient: str = "none"
+    adapter_up: str = "none"
+    adapter_down: str = "none"
+    error_feedback: bool = True
 
     def __post_init__(self) -> None:
         for kind, name in self.by_kind().items():
             check_codec(f"codec.{kind}", name)
+
+    @property
+    def encodes_adapters(self) -> bool:
+        """Whether adapters are encoded in one direction at least."""
+        return any(getattr(self, kind) != "none" for kind in ADAPTER_KINDS)
 
     @classmethod
     def at_cut(cls, codec: str) -> Self:
@@ -79,8 +95,8 @@ class CodecConfig:
         return cls(activation=codec, gradient=codec)
 
     def by_kind(self) -> dict[str, str]:
-        """The codec of each kind of message with rows."""
-        return {kind: getattr(self, kind) for kind in KINDS}
+        """The codec of each kind of message."""
+        return {kind: getattr(self, kind) for kind in (*KINDS, *ADAPTER_KINDS)}
 
 
 EXACT: Final = CodecConfig()

@@ -286,6 +286,7 @@ SPEC = dataclasses.replace(
     server=server,
     settings=SageSettings,
     shardable="shares the frozen weights of its body with its auxiliary models",
+    versioned="sends each client an auxiliary of its own, which has no version to encode differences to",
     dropout=(),  # it aligns with gradients of several steps at once
     local_update=None,
 )

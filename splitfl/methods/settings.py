@@ -34,8 +34,11 @@ SHARED: Final = (
     "codec.activation",
     "codec.output",
     "codec.gradient",
+    "codec.adapter_up",
+    "codec.adapter_down",
+    "codec.error_feedback",
 )
-"""Settings of training and of messages at the cut that not every method reads."""
+"""Settings of training and of messages that not every method reads."""
 
 
 def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:

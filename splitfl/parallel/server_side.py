@@ -23,6 +23,7 @@ from splitfl.parallel.stages import staged_body
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.pieces import PieceLoader
+from splitfl.wire.codec_meter import CodecMeter
 
 BODIES: Mapping[str, Callable[[PieceLoader, Ranks], Piece]] = {"fsdp": sharded_body, "stages": staged_body}
 
@@ -36,8 +37,8 @@ class ManyRanks:
         self.checksums: Mapping[str, str] = self._loader.checksums()
         self._server: CrewServer | None = None
 
-    def method(self) -> ServerMethod:
-        """A new server's side of the method, on every rank."""
+    def method(self, meter: CodecMeter) -> ServerMethod:
+        """A new server's side of the method, on every rank; adapters have no codecs to measure."""
         self._server = None  # before another one takes memory
         self._server = CrewServer(self._crew, lambda: _made(self._experiment, self._loader, self._crew.ranks))
         return self._server

@@ -6,6 +6,7 @@ from typing import Any
 from splitfl.evaluation.whole_model import OneDeviceModel, WholeModel
 from splitfl.methods.parts.method import ServerMethod
 from splitfl.setup.experiment import Experiment
+from splitfl.wire.codec_meter import CodecMeter
 
 
 class OneDevice:
@@ -23,8 +24,8 @@ class OneDevice:
             self._checksums = self._unused.checksums
         return self._checksums
 
-    def method(self) -> ServerMethod:
-        return self._experiment.server_method()
+    def method(self, meter: CodecMeter) -> ServerMethod:
+        return self._experiment.server_method(meter)
 
     def model(self) -> WholeModel:
         model, self._unused = self._unused or OneDeviceModel(self._experiment), None

@@ -8,6 +8,7 @@ from splitfl.core.messages import Begin, Plan
 from splitfl.core.state import State
 from splitfl.evaluation.whole_model import WholeModel
 from splitfl.methods.parts.method import ServerMethod
+from splitfl.wire.codec_meter import CodecMeter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,11 @@ class ServerSide(Protocol):
     def checksums(self) -> Mapping[str, str]:
         """The checksums of the model's initial weights."""
 
-    def method(self) -> ServerMethod:
-        """A new server's side of the method; the one before is used no longer."""
+    def method(self, meter: CodecMeter) -> ServerMethod:
+        """A new server's side of the method, whose codecs of adapters `meter` measures.
+
+        The one before is used no longer.
+        """
 
     def model(self) -> WholeModel:
         """The unsplit model that evaluates the last method made."""

@@ -89,6 +89,11 @@ class Signature:
     step: tuple[Exchange, ...]
     end: Exchange | None
 
+    def adapter_settings(self) -> frozenset[str]:
+        """The settings of the codecs of adapters, by direction, that a round sends."""
+        up = {"codec.adapter_up", "codec.error_feedback"} if self.end == (Adapter, Done) else set()
+        return frozenset(up | ({_ADAPTER_DOWN} if self.begin is Adapter else set()))
+
     def row_messages(self) -> frozenset[str]:
         """The names, as in `ROW_MESSAGES`, of the messages of rows that a step exchanges."""
         kinds = {kind for exchange in self.step for kind in exchange}
@@ -125,6 +130,9 @@ REPLAYS: Final = (
 )
 """The reason that a method whose clients replay scalars is not asynchronous."""
 
+_ADAPTER_DOWN: Final = "codec.adapter_down"
+_ADAPTER_CODECS: Final = ("codec.adapter_up", "codec.error_feedback", _ADAPTER_DOWN)
+
 NOT_ONCE: Final = "passes a batch through its pieces more or less than once"
 NO_ADAPTERS: Final = "its clients send no adapters"
 NO_BODY: Final = "has no body on the server"
@@ -140,7 +148,8 @@ class MethodSpec:
     that not every method reads; all others must have their defaults. `sends` has the tolerance of each
     message of rows. `holds` are the sides whose adapters its client trains: the head, or the whole model.
     `asynchronous`, `single_pass` (each piece computes a batch once per step, as running statistics require),
-    `summable` (all clients send the same tensors, so that over-the-air summation is possible),
+    `summable` (all clients send the same tensors, so that over-the-air summation is possible), `versioned`
+    (all adapters that the server sends belong to a version, so that differences to one can be encoded),
     `server_batch` (its server is a `BatchServer`) and `shardable` (its server has one body and computes it as
     a whole only, so that several ranks can: see splitfl.parallel) are True or the reason why not.
     `backpropagates` and `forward_mode` describe the client's differentiation; the latter is also enabled by
@@ -167,6 +176,7 @@ class MethodSpec:
     single_pass: Able
     summable: Able
     server_batch: Able
+    versioned: Able = True
     backpropagates: bool
     forward_mode: bool = False
     dropout: tuple[Literal["head", "body"], ...] = ()
@@ -183,14 +193,17 @@ class MethodSpec:
                 f"MethodSpec.sends must have a Tolerance for each message of the signature, {due}; got {got}"
             )
         check_settings_type("MethodSpec.settings", self.settings, MethodConfig)
-        for name in ("asynchronous", "single_pass", "summable", "server_batch", "shardable"):
+        for name in ("asynchronous", "single_pass", "summable", "versioned", "server_batch", "shardable"):
             _check_reason(f"MethodSpec.{name}", getattr(self, name))
 
     @property
     def reads(self) -> frozenset[str]:
         """The settings outside [method] that it reads and not every method does, codecs included."""
-        codecs = {f"codec.{kind}" for kind, tolerance in self.sends.items() if tolerance.codec is True}
-        return self.shared | codecs | ({SERVER_BATCH} if self.server_batch is True else set())
+        rows = {f"codec.{kind}" for kind, tolerance in self.sends.items() if tolerance.codec is True}
+        adapters = self.signature.adapter_settings()
+        if self.versioned is not True:
+            adapters -= {_ADAPTER_DOWN}
+        return self.shared | rows | adapters | ({SERVER_BATCH} if self.server_batch is True else set())
 
     def why_not(self, setting: str) -> str:
         """The reason that it does not read a setting; "" without a particular one."""
@@ -198,6 +211,10 @@ class MethodSpec:
             return "has no gradients, and no optimiser that could take them"
         if setting == SERVER_BATCH:
             return "" if self.server_batch is True else self.server_batch
+        if setting == _ADAPTER_DOWN and self.versioned is not True:
+            return self.versioned
+        if setting in _ADAPTER_CODECS:
+            return "exchanges no adapters whose differences could be encoded"
         table, _, kind = setting.partition(".")
         codec = self.sends[kind].codec if table == "codec" and kind in self.sends else True
         return "" if codec is True else codec
