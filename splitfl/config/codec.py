@@ -10,7 +10,10 @@ from splitfl.core.registry import registered
 GROUP: Final = "splitfl.codecs"
 """The entry-point group under which other packages register codecs."""
 
-CODECS: Final = ("none", "bf16", "int8", "int4", "uniform", "huffman", "zstd", "ans")
+DELTA: Final = "delta"
+"""The codec that sends differences from earlier rows of the same sample."""
+
+CODECS: Final = ("none", "bf16", "int8", "int4", "uniform", "huffman", "zstd", "ans", DELTA)
 """The codecs shipped with splitfl; see `splitfl.wire.codecs`."""
 
 _LONGEST: Final = 120
@@ -60,7 +63,8 @@ class CodecConfig:
     `none`: unchanged. `bf16`: 16 bits per number. `int8` and `int4`: 8 or 4 bits per number and one
     scale per token. `uniform`: indices in steps of `step` times the root mean square of each `block`
     numbers. An entropy coder may follow: `uniform:step=0.75:block=256+huffman`, or `zstd`, or `ans`, for a
-    message of no fixed size. Other packages may add codecs (`splitfl list codecs`). `gradient` applies to
+    message of no fixed size. `delta:every=8+` before them encodes the differences of an activation from the
+    last one of the same samples. Other packages may add codecs (`splitfl list codecs`). `gradient` applies to
     both directions if a method also sends gradients up. `hybrid` uses a gradient only in products with
     random perturbations, whose noise far exceeds the quantisation noise of `int4`.
     """

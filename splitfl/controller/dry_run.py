@@ -72,7 +72,8 @@ def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
         nodes = [ClientNode(at, client, codec=config.codec) for at, client in enumerate(clients)]
         run_inproc(config, nodes, server_loop)
     memory = tuple(
-        _memory(own, client, config.train.accumulate) for own, client in zip(pieces, clients, strict=True)
+        replace(_memory(own, client, config.train.accumulate), reference_bytes=node.references.nbytes)
+        for own, client, node in zip(pieces, clients, nodes, strict=True)
     )
     return DryRun(ledger=ledger, virtual_s=watcher.finish_s, clients=memory)
 

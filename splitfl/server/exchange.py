@@ -4,6 +4,7 @@ Decode, channel, erasure, computation, encoding, channel, accounting, in this or
 every service order.
 """
 
+import logging
 import math
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from channel.core.link import Delivery
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import Diverged, WireError
 from splitfl.core.events import Events
-from splitfl.core.messages import LOST, Begin, Done, Lost, Message, Reply
+from splitfl.core.messages import LOST, Activation, Begin, Done, Lost, Message, Reply, UnknownReference
 from splitfl.core.state import State, part, under
 from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
 from splitfl.server.divergence import ADVICE
@@ -20,6 +21,9 @@ from splitfl.server.protocols import RoundEnd, RoundPlanner, Watcher
 from splitfl.server.virtual_clock import Crossing, Load, VirtualClock
 from splitfl.transport.base.carrier import Carrier
 from splitfl.wire import Envelope, Frame, codec_name, encode
+from splitfl.wire.differences import ReceivedReferences
+
+log = logging.getLogger(__name__)
 
 
 class Exchange:
@@ -51,6 +55,7 @@ class Exchange:
         self._clock = clock
         self._erasure = erasure
         self._recovery = _WholeMessages() if erasure.is_reliable else erasure
+        self._references = ReceivedReferences()
         self._events = events
         self._watcher = watcher
         self._codec = codec
@@ -65,14 +70,20 @@ class Exchange:
         return self._clock.round_began_s
 
     def state(self) -> State:
-        """The clock, the erasure policies and the controller; see Stateful. Only valid between rounds."""
-        controller = under("controller", self._controller.state()) if self._controller else {}
-        return under("clock", self._clock.state()) | under("erasure", self._erasure.state()) | controller
+        """The clock, the erasure policies, references and the controller; see Stateful.
+
+        Only valid between rounds.
+        """
+        parts = {"clock": self._clock, "erasure": self._erasure, "references": self._references}
+        if self._controller:
+            parts["controller"] = self._controller
+        return {key: value for name, one in parts.items() for key, value in under(name, one.state()).items()}
 
     def restore(self, state: State) -> None:
         """See Stateful."""
         self._clock.restore(part(state, "clock"))
         self._erasure.restore(part(state, "erasure"))
+        self._references.restore(part(state, "references"))
         if self._controller:
             self._controller.restore(part(state, "controller"))
 
@@ -102,9 +113,15 @@ class Exchange:
     def compute(self, turn: Turn, up: Crossing) -> ServerReply | None:
         """The method's reply to the received message; None if it was lost.
 
+        For an activation of differences from rows that are not held here, an `UnknownReference`.
         Raises Diverged for a client whose own state is not finite.
         """
         message = self._recovery.received(up)
+        if isinstance(message, Activation) and message.reference_B is not None:
+            message = self._references.received(turn.client, message)
+            if message is None:
+                log.warning("client %d, round %d: unknown reference, step lost", turn.client, turn.round)
+                return ServerReply(reply=UnknownReference())
         if isinstance(message, Begin):
             if not message.is_finite:
                 raise Diverged(
@@ -172,11 +189,13 @@ class Exchange:
     def commit(self, turn: Turn, outcome: ServerReply | None, *, ends_round: bool) -> None:
         """Makes the work part of the state, and ends the round with its last turn.
 
+        The method takes a message with an unknown reference for a lost one.
         Raises Diverged, with the client, round and step, for a loss beyond the bound.
         """
         if outcome is not None and outcome.losses:
             self._note(turn, outcome)
-        self._server.commit(self._planned(turn), outcome)
+        is_unknown = outcome is not None and isinstance(outcome.reply, UnknownReference)
+        self._server.commit(self._planned(turn), None if is_unknown else outcome)
         if ends_round:
             self.merge(turn.round)
             self.end(turn.round)

@@ -4,14 +4,18 @@ from collections.abc import Iterator
 
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.wire.codecs.chain import codec_of
+from splitfl.wire.codecs import Codec
+from splitfl.wire.codecs.chain import codec_of, keyed_of
+
+_WHOLE_MESSAGES = ("reliable", "skip")
 
 
 def check_codecs(config: RunConfig) -> None:
     """Raises ConfigError for a codec that cannot be loaded, or that its kind's erasure policy excludes."""
     for key, kind, name in _named(config):
         policy = config.erasure.by_kind()[kind]
-        if codec_of(name).unit_bytes is None and policy != "reliable":
+        _check_keyed(key, kind, name, policy)
+        if _rows_codec(name).unit_bytes is None and policy != "reliable":
             raise ConfigError(
                 f"erasure.{kind} must be 'reliable' with {key} {name!r}, whose rows have no fixed number of "
                 f"bytes, got {policy!r}"
@@ -19,9 +23,16 @@ def check_codecs(config: RunConfig) -> None:
 
 
 def check_fixed_sizes(config: RunConfig) -> None:
-    """Raises ConfigError for a codec whose size depends on values, which a controller cannot plan with."""
+    """Raises ConfigError for a codec that a controller cannot plan with: its costs depend on values, or on
+    the rounds before.
+    """
     for key, _, name in _named(config):
-        if codec_of(name).unit_bytes is None:
+        if keyed_of(name)[0]:
+            raise ConfigError(
+                f"{key} {name!r} needs memory for every sample, which [auto] cannot plan from two rounds: "
+                "leave the differences out, or run without auto.budget"
+            )
+        if _rows_codec(name).unit_bytes is None:
             raise ConfigError(
                 f"{key} {name!r} has a size that depends on the data, with which [auto] cannot plan: "
                 "use a codec of fixed size, or run without auto.budget"
@@ -30,15 +41,42 @@ def check_fixed_sizes(config: RunConfig) -> None:
 
 def codecs_of_varying_size(config: RunConfig) -> list[str]:
     """The codecs of [codec] whose size depends on values."""
-    return sorted({name for name in config.codec.by_kind().values() if codec_of(name).unit_bytes is None})
+    return sorted({name for name in config.codec.by_kind().values() if _rows_codec(name).unit_bytes is None})
 
 
 def describe_codecs(config: RunConfig) -> str:
     """A sentence on the codecs for a report; "" without any."""
     used = {kind: name for kind, name in config.codec.by_kind().items() if name != "none"}
-    about = {name: f" ({codec_of(name).about})" for name in used.values()}
+    about = {name: f" ({_about(name)})" for name in used.values()}
     parts = [f"{name}{about.pop(name, '')} for the {kind}" for kind, name in used.items()]
     return f"Messages at the cut were encoded: {', '.join(parts)}." if parts else ""
+
+
+def _check_keyed(key: str, kind: str, name: str, policy: str) -> None:
+    """Raises ConfigError for differences of messages whose receiver could not tell which rows it holds."""
+    keyed, _ = keyed_of(name)
+    if keyed is None:
+        return
+    if kind != "activation":
+        raise ConfigError(
+            f"{key} must not send differences, got {name!r}: messages of this kind are replies, of which the "
+            "sender does not learn whether they arrived; use codec.activation"
+        )
+    if policy not in _WHOLE_MESSAGES:
+        raise ConfigError(
+            f"erasure.{kind} must be 'reliable' or 'skip' with {key} {name!r}, whose rows are differences, "
+            f"which cannot be lost one by one; got {policy!r}"
+        )
+
+
+def _rows_codec(name: str) -> Codec:
+    """The codec of rows of a chain, with its entropy coder."""
+    return codec_of(keyed_of(name)[1])
+
+
+def _about(name: str) -> str:
+    keyed, _ = keyed_of(name)
+    return f"{keyed.about}, then {_rows_codec(name).about}" if keyed else _rows_codec(name).about
 
 
 def _named(config: RunConfig) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,7 @@
-"""Codecs by the text of a setting or of a frame: one of rows, and an entropy coder that may follow it."""
+"""Codecs by the text of a setting or of a frame: one of rows, and an entropy coder that may follow it.
+
+In a setting a keyed codec may precede them.
+"""
 
 import inspect
 from collections.abc import Mapping
@@ -6,7 +9,7 @@ from functools import lru_cache
 
 from splitfl.config.codec import stages_of
 from splitfl.core.errors import ConfigError
-from splitfl.wire.codecs import CODECS, Codec, CodecStage, EntropyCoder
+from splitfl.wire.codecs import CODECS, Codec, CodecStage, EntropyCoder, KeyedCodec
 from splitfl.wire.codecs.entropy import entropy_coded
 
 
@@ -21,9 +24,30 @@ def codec_of(chain: str) -> Codec:
 
 
 @lru_cache(maxsize=128)
+def keyed_of(chain: str) -> tuple[KeyedCodec | None, str]:
+    """The keyed codec at the start of a chain, None without one, and the rest, which a frame names.
+
+    Raises ConfigError for a keyed codec that no codec of rows follows, and as `codec_of` for its options.
+    """
+    first, _, rest = chain.partition("+")
+    ((name, options),) = stages_of(first)
+    if not isinstance(CODECS.get(name), KeyedCodec):
+        return None, chain
+    if rest in ("", "none"):
+        raise ConfigError(
+            f"the codec {name!r} must be followed by one that rounds the differences, as in "
+            f"'{name}+int8', got {chain!r}"
+        )
+    keyed = _configured(name, options)
+    assert isinstance(keyed, KeyedCodec)
+    return keyed, rest
+
+
+@lru_cache(maxsize=128)
 def _composed(chain: str) -> Codec:
     rows, *coders = [_configured(name, options) for name, options in stages_of(chain)]
-    if not isinstance(rows, Codec) or len(coders) > 1 or isinstance(next(iter(coders), None), Codec):
+    is_coded = all(isinstance(coder, EntropyCoder) for coder in coders)
+    if not isinstance(rows, Codec) or len(coders) > 1 or not is_coded:
         raise ConfigError(f"a chain of codecs is one of rows and at most one entropy coder, got {chain!r}")
     for coder in coders:
         assert isinstance(coder, EntropyCoder)

@@ -173,6 +173,7 @@ def test_rpc_gives_the_same_bits_for_every_method(case: str, travelled: Any, tmp
     ("name", "codec"),
     [
         ("sfl-v2", {"activation": "int8", "gradient": "bf16"}),
+        ("sfl-v2", {"activation": "delta+uniform:step=0.75+huffman", "gradient": "int8"}),
         pytest.param("hybrid", {"activation": "bf16", "gradient": "int4"}, marks=pytest.mark.long),
         pytest.param(
             "ushape", dict.fromkeys(("activation", "output", "gradient"), "int8"), marks=pytest.mark.long

@@ -23,6 +23,7 @@ from splitfl.core.messages import (
     RunOver,
     Scalars,
     Skip,
+    UnknownReference,
 )
 from splitfl.wire import Envelope, Refusal
 
@@ -72,6 +73,7 @@ CONTROLS: dict[type, st.SearchStrategy[Message]] = {
     Leave: st.builds(Leave, peak_bytes=st.none() | NUMBERS, base_bytes=st.none() | NUMBERS),
     Done: st.builds(Done, plan=PLANS),
     RunOver: st.just(RunOver()),
+    UnknownReference: st.just(UnknownReference()),
 }
 ACTIVATIONS = st.builds(
     Activation,
@@ -79,6 +81,7 @@ ACTIVATIONS = st.builds(
     hidden=st.none() | tensors(),
     context=_named(),
     labels=st.none() | tensors(),
+    reference_B=st.none() | tensors(),
 )
 OUTPUTS = st.builds(Output, ids_B=tensors(), hidden=tensors())
 GRADIENTS = st.builds(Gradient, ids_B=tensors(), grad=tensors(), loss=st.none() | FLOATS)
