@@ -74,10 +74,9 @@ class Exchange:
 
         Only valid between rounds.
         """
-        parts = {"clock": self._clock, "erasure": self._erasure, "references": self._references}
-        if self._controller:
-            parts["controller"] = self._controller
-        return {key: value for name, one in parts.items() for key, value in under(name, one.state()).items()}
+        controller = under("controller", self._controller.state()) if self._controller else {}
+        erasure = under("erasure", self._erasure.state()) | under("references", self._references.state())
+        return under("clock", self._clock.state()) | erasure | controller
 
     def restore(self, state: State) -> None:
         """See Stateful."""

@@ -29,7 +29,7 @@ from splitfl.core.messages import LOST, Activation, Lost, Message, Reply, Unknow
 from splitfl.core.state import State
 from splitfl.wire.codecs.chain import keyed_of
 from splitfl.wire.frame import Envelope, Frame, encode
-from splitfl.wire.reference_rows import Reference, joined, packed, split, unpacked
+from splitfl.wire.reference_rows import Key, Reference, joined, packed, split, unpacked
 
 _SLOT: Final = 1
 _WHOLE: Final = 2
@@ -101,7 +101,7 @@ class SentReferences:
         self._pending = {}
         self._answered = {
             sample: _Sent(reference=reference, slot=slot, age=age)
-            for (sample, slot, age), reference in unpacked(state, 3).items()
+            for (sample, slot, age), reference in unpacked(state).items()
         }
 
     def _next(self, sample: int, count: int, width: int, every: int) -> tuple[Reference | None, int, int]:
@@ -118,7 +118,7 @@ class ReceivedReferences:
     """The receiver's side: the last two reconstructions of each client's samples."""
 
     def __init__(self) -> None:
-        self._slots: dict[tuple[int, int, int], Reference] = {}
+        self._slots: dict[Key, Reference] = {}  # by client, sample and slot
 
     def received(self, client: int, message: Activation) -> Activation | None:
         """The activation of a message of differences; None if one of its references is not held.
@@ -146,10 +146,7 @@ class ReceivedReferences:
 
     def restore(self, state: State) -> None:
         """See Stateful."""
-        self._slots = {
-            (client, sample, slot): reference
-            for (client, sample, slot), reference in unpacked(state, 3).items()
-        }
+        self._slots = unpacked(state)
 
 
 def _counts(message: Activation) -> list[int]:

@@ -15,8 +15,12 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.state import State, tensor_in
 from splitfl.wire.codecs.int8 import INT8
 
+_INDEX: Final = 5  # columns: the key, and the shape
 _DIGEST_BYTES: Final = 8
 _SPARE_BITS: Final = 3  # of an int64: its sign, and the two lowest bits for flags
+
+Key = tuple[int, int, int]
+"""Three numbers that tell a reference from the others of one end."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,8 +67,8 @@ def split(rows_ND: Tensor, counts: Sequence[int]) -> list[Reference]:
     ]
 
 
-def packed(references: Mapping[tuple[int, ...], Reference]) -> State:
-    """References by numbers as three tensors, in the order of the numbers; none for no references."""
+def packed(references: Mapping[Key, Reference]) -> State:
+    """References by key as three tensors, in the order of the keys; none for no references."""
     ordered = sorted(references.items(), key=lambda item: item[0])
     if not ordered:
         return {}
@@ -75,22 +79,21 @@ def packed(references: Mapping[tuple[int, ...], Reference]) -> State:
     }
 
 
-def unpacked(state: State, numbers: int) -> dict[tuple[int, ...], Reference]:
-    """The inverse of `packed` for keys of so many numbers; raises ConfigError for other tensors."""
+def unpacked(state: State) -> dict[Key, Reference]:
+    """The inverse of `packed`; raises ConfigError for other tensors."""
     if not state:
         return {}
     index, codes, scale = (tensor_in(state, name) for name in ("index", "codes", "scale"))
-    if index.ndim != 2 or index.shape[1] != numbers + 2:
+    if index.ndim != 2 or index.shape[1] != _INDEX:
         raise ConfigError(f"a checkpoint has no valid index of references, got a tensor {[*index.shape]}")
-    sizes = [(int(n), int(width)) for n, width in index[:, -2:].tolist()]
+    rows: list[list[int]] = index.tolist()
     parts = zip(
-        index[:, :-2].tolist(),
-        torch.split(codes, [n * width for n, width in sizes]),
-        torch.split(scale, [n for n, _ in sizes]),
-        sizes,
+        rows,
+        torch.split(codes, [n * width for *_, n, width in rows]),
+        torch.split(scale, [n for *_, n, _ in rows]),
         strict=True,
     )
     return {
-        tuple(key): Reference(codes_nD=own.reshape(size).clone(), scale_n=scale_n.clone())
-        for key, own, scale_n, size in parts
+        (first, second, third): Reference(codes_nD=own.reshape(n, width).clone(), scale_n=scale_n.clone())
+        for (first, second, third, n, width), own, scale_n in parts
     }

@@ -76,14 +76,25 @@ CASES: dict[str, dict[str, Any]] = {
         name: {"federation": {**FEDERATION, "aggregator": "mean", "client_flops": [1e9, 2e8], **schedule}}
         for name, schedule in SCHEDULES.items()
     },
-    "cell": {"link": {"scenario": "urban-macro-edge", "mtu_bytes": 256}, "erasure": {"activation": "skip"}},
+    "cell": {"link": {"scenario": "far.toml", "mtu_bytes": 1500}, "erasure": {"activation": "skip"}},
 }
+FAR = """
+[place]
+environment = "constant"
+loss_db = 120.0
+users = 2
+[link]
+harq = "none"
+max_tries = 1
+"""
 
 
 @pytest.mark.parametrize("case", quick(CASES, "sfl-v2"))
 def test_a_server_computes_with_what_was_sent_whatever_was_lost(
     case: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "far.toml").write_text(FAR)
+    monkeypatch.chdir(tmp_path)
     observed = Observed(monkeypatch)
     run = play(Experiment.of(config(place, **{"link": LOSSY, **CASES[case]})), tmp_path)
     assert run.ledger.total().lost > 0

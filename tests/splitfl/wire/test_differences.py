@@ -91,8 +91,8 @@ class Ends:
         return Done()
 
     def assert_one_reference(self, samples: list[int]) -> None:
-        held = unpacked(self.receiver.state(), 3)
-        for (sample, slot, _), reference in unpacked(self.sender.state(), 3).items():
+        held = unpacked(self.receiver.state())
+        for (sample, slot, _), reference in unpacked(self.sender.state()).items():
             if sample in samples:
                 assert held[CLIENT, sample, slot].digest == reference.digest
 
