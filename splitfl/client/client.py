@@ -26,7 +26,7 @@ from splitfl.core.state import not_finite, part, under
 from splitfl.methods.parts.method import ClientMethod
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, Refusal, decode, encode
-from splitfl.wire.differences import SentReferences
+from splitfl.wire.keyed import SentReferences
 
 log = logging.getLogger(__name__)
 

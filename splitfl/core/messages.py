@@ -119,7 +119,7 @@ class Activation:
     `ids_B` name the samples (int64). `hidden` is (B, T, D), or None if the server
     has cached these samples. `context` has masks and positions, never token ids. `labels`
     is (B,) for classification, (B, T) for language models. With `reference_B` (int64) `hidden` holds
-    differences from earlier rows of the same samples; see `splitfl.wire.differences`.
+    differences from earlier rows of the same samples; see `splitfl.wire.keyed`.
     """
 
     ids_B: Tensor

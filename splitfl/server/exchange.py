@@ -21,7 +21,7 @@ from splitfl.server.protocols import RoundEnd, RoundPlanner, Watcher
 from splitfl.server.virtual_clock import Crossing, Load, VirtualClock
 from splitfl.transport.base.carrier import Carrier
 from splitfl.wire import Envelope, Frame, codec_name, encode
-from splitfl.wire.differences import ReceivedReferences
+from splitfl.wire.keyed import ReceivedReferences
 
 log = logging.getLogger(__name__)
 

@@ -56,7 +56,7 @@ class KeyedCodec(CodecStage):
     """Differences from earlier rows of the same sample, which the codec of rows behind it encodes.
 
     A sample's rows are sent whole the first time, and then every `every`-th time (0: only the first time).
-    See `splitfl.wire.differences`.
+    See `splitfl.wire.keyed`.
     """
 
     every: int

@@ -14,7 +14,7 @@ from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import LOST, Activation, Done, Gradient, Reply, UnknownReference
 from splitfl.wire import Envelope, Frame
 from splitfl.wire.codecs.chain import codec_of, keyed_of
-from splitfl.wire.differences import ReceivedReferences, SentReferences
+from splitfl.wire.keyed import ReceivedReferences, SentReferences
 from splitfl.wire.reference_rows import unpacked
 from splitfl.wire.rows import decode_rows, encode_rows
 

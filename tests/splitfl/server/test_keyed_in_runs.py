@@ -14,7 +14,7 @@ from splitfl.core.messages import LOST, Activation, Message, UnknownReference
 from splitfl.setup.codecs import check_fixed_sizes, describe_codecs
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, decode
-from splitfl.wire.differences import ReceivedReferences, SentReferences
+from splitfl.wire.keyed import ReceivedReferences, SentReferences
 from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import play
