@@ -16,12 +16,16 @@ from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation
 from splitfl.wire import Envelope, decode, encode
+from splitfl.wire.codec_meter import entropy_bits
 from splitfl.wire.codecs.chain import codec_of
 from splitfl.wire.rows import encode_rows
 
 _FRAMES = 50
 _CODED = 3
-_CHAINS = ("int8", "int4", "uniform", "uniform+huffman", "uniform:step=0.75+huffman")
+_CHAINS = (
+    *("int8", "int4", "uniform", "uniform+huffman", "uniform:step=0.75+huffman"),
+    *("topk:fraction=0.05+int8+huffman", "lowrank:rank=8+int8"),
+)
 _EXTRA = ("uniform+zstd", "uniform:step=1.5+ans")
 
 
@@ -78,7 +82,7 @@ def _time(hand: Hand, setting: Setting) -> None:
         for chain, codec in coding.items():
             coded_s[chain].append(_seconds(partial(_there_and_back, message, envelope, codec), _CODED))
     hand(rows[1:])
-    coded = [chain for chain in chains if "+" in chain]
+    coded = [chain for chain in chains if not codec_of(chain).has_fixed_size]
     hand(
         (
             {chain: tuple(values[1:]) for chain, values in coded_s.items()},
@@ -101,11 +105,11 @@ def _is_there(chain: str) -> bool:
 
 
 def _bits_over_entropy(rows: Tensor, chain: str) -> float:
-    """Bits of the coded codes, checksum included, over the codes' entropy of order 0."""
-    codes = encode_rows(rows, chain.partition("+")[0]).parts["codes"]
-    share = torch.unique(codes, return_counts=True)[1].double() / codes.numel()
-    entropy = float(-(share * share.log2()).sum()) * codes.numel()
-    return 8 * encode_rows(rows, chain).parts["codes"].numel() / entropy
+    """Bits of the coded codes and gaps, checksums included, over their entropy of order 0."""
+    parts, streams = encode_rows(rows, chain).parts, codec_of(chain).streams
+    assert streams is not None
+    coded_bytes = sum(part.nbytes for name, part in parts.items() if name in ("codes", "gaps"))
+    return 8 * coded_bytes / sum(map(entropy_bits, streams(parts, rows.shape[-1])))
 
 
 def _seconds(work: Callable[[], object], times: int) -> float:

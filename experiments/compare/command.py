@@ -127,13 +127,6 @@ def plan(
                 soft_wrap=True,
                 markup=False,
             )
-        if entrant.plan.dry_run.client.reference_bytes:
-            console.print(
-                f"{entrant.label}: client_memory_bytes includes the references of "
-                f"{entrant.config.codec.activation}; the server holds at most twice those of all clients",
-                soft_wrap=True,
-                markup=False,
-            )
     rows = {entrant.label: planned_costs(entrant) for entrant in entrants}
     if as_json_too:
         click.echo(dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
@@ -167,7 +160,7 @@ _SHOWN: Mapping[str, Callable[[Any], str]] = {
     "client_gradient_bytes": bytes_text,
     "client_optimiser_bytes": bytes_text,
     "client_saved_bytes": bytes_text,
-    "client_reference_bytes": bytes_text,
+    "client_codec_bytes": bytes_text,
     "client_memory_bytes": bytes_text,
 }
 

@@ -19,7 +19,7 @@ REGISTRIES: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "aggregators": ("Aggregators", "`federation.aggregator` chooses one", SPECIFICATIONS["aggregators"]),
     "codecs": (
         "Codecs",
-        "`codec.activation`, `codec.output` and `codec.gradient` choose one",
+        "the keys of `[codec]` choose a chain of them",
         SPECIFICATIONS["codecs"],
     ),
     "links": ("Links", "the keys of `[link]` choose one", SPECIFICATIONS["links"]),

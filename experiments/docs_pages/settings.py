@@ -20,6 +20,8 @@ REGISTERED: Final = {
     "codec.activation": "[codecs](codecs.md)",
     "codec.output": "[codecs](codecs.md)",
     "codec.gradient": "[codecs](codecs.md)",
+    "codec.adapter_up": "[codecs](codecs.md)",
+    "codec.adapter_down": "[codecs](codecs.md)",
     "auto.codecs": "[codecs](codecs.md)",
     "transport.name": "[transports](transports.md)",
 }

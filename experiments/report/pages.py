@@ -15,6 +15,7 @@ from experiments.live.figures import link_rows
 from experiments.live.radio_figures import radio_rows
 from experiments.report import plots
 from experiments.report.classes import class_rows
+from experiments.report.codecs import codec_cells
 from experiments.report.node_pages import PAGE, node_pages, write_page
 from experiments.report.node_timeline import delay_rows
 from experiments.report.nodes import client_nodes, node_rows
@@ -82,6 +83,7 @@ def write_report(folder: Path) -> Path:
         shown_round=representative(spans_by_round(run)) + 1 if spans_by_round(run) else None,
         max_clients=MAX_CLIENTS,
         clients=by_client(run),
+        codecs=codec_cells(run.summary.codecs),
         live=link_rows(run.summary.live) if run.summary.live else [],
         radio=radio_rows(run.summary.radio) if run.summary.radio else [],
         nodes=nodes,

@@ -26,13 +26,13 @@ from splitfl.core.state import not_finite, part, under
 from splitfl.methods.parts.method import ClientMethod
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, Refusal, decode, encode
+from splitfl.wire.codec_meter import CodecMeter
 from splitfl.wire.keyed import SentReferences
 
 log = logging.getLogger(__name__)
 
 _UP_TO: Final = "up to"
 _DATA: Final = "data"
-_REFERENCES: Final = "references"
 JOIN_LAP = -1
 """The lap of a `Join`, which is not part of any round."""
 
@@ -61,17 +61,18 @@ class ClientNode:
         *,
         reports_speed: bool = False,
         data: str = "",
+        meter: CodecMeter | None = None,
     ) -> None:
         """Saves the state after each round to `checkpoints`, if given.
 
         `data` is a digest of the client's samples; raises ConfigError if its checkpoints have another.
         `codec` encodes its messages until a plan names another. With `reports_speed`, each `Begin` has the
-        FLOP/s measured in the round before.
+        FLOP/s measured in the round before. `meter` measures its codecs.
         """
         self.client = client
         self._reports_speed = reports_speed
         self._flops = self._worked_s = 0.0
-        self.codec = codec
+        self.codec, self._meter = codec, meter
         self.references = SentReferences()
         self._method = method
         self._checkpoints = checkpoints
@@ -80,35 +81,32 @@ class ClientNode:
         self._first = method.state()
         self._is_not_finite = False
         self._completed = -1  # the last round that it completed, which may be later than its checkpoint
-        self._round = 0
-        self._lap = 0
+        self._round = self._lap = 0
 
     @classmethod
     def of(cls, experiment: Experiment, client: int, checkpoints: CheckpointStore | None = None) -> Self:
         """Client `client` of this experiment."""
-        config = experiment.config
-        is_measured = config.auto.speed == "measured"
+        config, meter = experiment.config, CodecMeter()
         return cls(
             client,
-            experiment.client_method(client),
+            experiment.client_method(client, meter),
             checkpoints,
             config.codec,
-            reports_speed=is_measured,
+            reports_speed=config.auto.speed == "measured",
             data=experiment.data_digest(client),
+            meter=meter,
         )
 
     def restore(self, round_index: int) -> None:
         """Restores the newest checkpoint at or before this round, or the initial state without one.
 
-        The server sends the aggregated parameters since then; only the client's optimiser steps are lost,
-        and the references of differences if the checkpoint is not of the round before.
+        Only optimiser steps since then are lost, and if any are, references: the server sends the parameters.
         """
         checkpoint = self._newest(round_index)
         tensors = checkpoint.tensors if checkpoint is not None else self._first
         self._method.restore(tensors)
         self._completed = _completed(checkpoint)
-        is_current = self._completed + 1 == round_index
-        self.references.restore(part(tensors, _REFERENCES) if is_current else {})
+        self.references.restore(part(tensors, "references") if self._completed + 1 == round_index else {})
         self._method.take_flops()  # not reported: the work is lost
 
     def save_checkpoint(self, round_index: int) -> None:
@@ -117,7 +115,7 @@ class ClientNode:
             state = self._method.state()
             self._is_not_finite = not_finite(state) is not None
             if not self._is_not_finite:
-                state = {**state, **under(_REFERENCES, self.references.state())}
+                state = {**state, **under("references", self.references.state())}
                 labels = {_UP_TO: str(self._completed), _DATA: self._data}
                 self._checkpoints.put(round_index - 1, state, labels)
 
@@ -174,8 +172,10 @@ class ClientNode:
             if self._reports_speed:
                 message = self._with_speed(message)
             message = replace(message, is_finite=not self._is_not_finite)
+        if self._meter and isinstance(message, Leave):
+            message = replace(message, codecs=self._meter.uses())
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap, flops=flops)
-        return self.references.encode(message, envelope, self.codec)
+        return self.references.encode(message, envelope, self.codec, self._meter)
 
     def _with_speed(self, begin: Begin) -> Begin:
         speed = self._flops / self._worked_s if self._flops and self._worked_s else None

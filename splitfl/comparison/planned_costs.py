@@ -24,6 +24,6 @@ def planned_costs(entrant: Entrant) -> dict[str, float]:
         "client_gradient_bytes": dry_run.client.gradient_bytes,
         "client_optimiser_bytes": dry_run.client.optimiser_bytes,
         "client_saved_bytes": dry_run.client.saved_bytes,
-        "client_reference_bytes": dry_run.client.reference_bytes,
+        "client_codec_bytes": dry_run.client.codec_bytes,
         "client_memory_bytes": dry_run.client.total_bytes,
     }

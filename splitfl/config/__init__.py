@@ -5,7 +5,7 @@ table and an unknown key are errors that name the allowed ones.
 """
 
 from splitfl.config.checks import above, at_least, nearest, one_of
-from splitfl.config.codec import CODECS, EXACT, CodecConfig
+from splitfl.config.codec import ADAPTER_KINDS, CODECS, EXACT, CodecConfig
 from splitfl.config.data import FederationConfig, TaskConfig
 from splitfl.config.erasure import POLICIES, AnalogConfig, ErasureConfig
 from splitfl.config.experiment import RunConfig
@@ -27,6 +27,7 @@ from splitfl.config.plugin import (
 from splitfl.config.tracking import TrackingConfig
 
 __all__ = [
+    "ADAPTER_KINDS",
     "CODECS",
     "EXACT",
     "POLICIES",

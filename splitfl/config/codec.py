@@ -1,4 +1,4 @@
-"""Settings of the codecs for activations and gradients at the cut."""
+"""Settings of the codecs for activations, gradients and adapters."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -13,13 +13,19 @@ GROUP: Final = "splitfl.codecs"
 DELTA: Final = "delta"
 """The codec that sends differences from earlier rows of the same sample."""
 
-CODECS: Final = ("none", "bf16", "int8", "int4", "uniform", "huffman", "zstd", "ans", DELTA)
+CODECS: Final = (
+    *("none", "bf16", "int8", "int4", "uniform"),
+    *("topk", "lowrank", "huffman", "zstd", "ans", DELTA),
+)
 """The codecs shipped with splitfl; see `splitfl.wire.codecs`."""
 
 _LONGEST: Final = 120
 
 KINDS: Final = ("activation", "output", "gradient")
 """The kinds of message with rows of tokens, as keys of settings."""
+
+ADAPTER_KINDS: Final = ("adapter_up", "adapter_down")
+"""Adapters by direction, as keys of settings."""
 
 
 def codec_names() -> list[str]:
@@ -63,19 +69,32 @@ class CodecConfig:
     `none`: unchanged. `bf16`: 16 bits per number. `int8` and `int4`: 8 or 4 bits per number and one
     scale per token. `uniform`: indices in steps of `step` times the root mean square of each `block`
     numbers. An entropy coder may follow: `uniform:step=0.75:block=256+huffman`, or `zstd`, or `ans`, for a
-    message of no fixed size. `delta:every=8+` before them encodes the differences of an activation from the
-    last one of the same samples. Other packages may add codecs (`splitfl list codecs`). `gradient` applies to
-    both directions if a method also sends gradients up. `hybrid` uses a gradient only in products with
-    random perturbations, whose noise far exceeds the quantisation noise of `int4`.
+    message of no fixed size. A projection may precede: `topk:fraction=0.05+int8` sends the largest numbers of
+    each token alone, `lowrank:rank=8+int8` coordinates along the leading directions of the message.
+    `delta:every=8+` before all of them encodes the differences of an activation from the last one of the same
+    samples. Other packages may add codecs (`splitfl list codecs`). `gradient` applies to both directions if a
+    method also sends gradients up. `hybrid` uses a gradient only in products with random perturbations, whose
+    noise far exceeds the quantisation noise of `int4`.
+
+    `adapter_up` and `adapter_down` encode the differences of a client's adapters to those that it holds
+    from the server. With `error_feedback` a client adds the error of its last upload to the next one.
     """
 
     activation: str = "none"
     output: str = "none"
     gradient: str = "none"
+    adapter_up: str = "none"
+    adapter_down: str = "none"
+    error_feedback: bool = True
 
     def __post_init__(self) -> None:
         for kind, name in self.by_kind().items():
             check_codec(f"codec.{kind}", name)
+
+    @property
+    def encodes_adapters(self) -> bool:
+        """Whether adapters are encoded in one direction at least."""
+        return any(getattr(self, kind) != "none" for kind in ADAPTER_KINDS)
 
     @classmethod
     def at_cut(cls, codec: str) -> Self:
@@ -83,8 +102,8 @@ class CodecConfig:
         return cls(activation=codec, gradient=codec)
 
     def by_kind(self) -> dict[str, str]:
-        """The codec of each kind of message with rows."""
-        return {kind: getattr(self, kind) for kind in KINDS}
+        """The codec of each kind of message."""
+        return {kind: getattr(self, kind) for kind in (*KINDS, *ADAPTER_KINDS)}
 
 
 EXACT: Final = CodecConfig()

@@ -62,7 +62,8 @@ def resolved(config: RunConfig) -> RunConfig:
 def _with_codec(config: RunConfig, codec: str) -> RunConfig:
     if not codec:
         return config
-    return without_unread(replace(config, codec=CodecConfig(activation=codec, output=codec, gradient=codec)))
+    at_cut = replace(config.codec, activation=codec, output=codec, gradient=codec)
+    return without_unread(replace(config, codec=at_cut))
 
 
 def _resolved_for(config: RunConfig, codec: str) -> RunConfig:

@@ -18,22 +18,22 @@ UNITS: Final[Mapping[str, str]] = {"seconds": "s", "bytes": "B", "joules": "J"}
 
 @dataclass(frozen=True, kw_only=True)
 class ClientMemory:
-    """Memory of a client in bytes: of its pieces, and the references of a keyed codec.
+    """Memory of a client's pieces in bytes; `saved_bytes` are its largest batch's saved tensors.
 
-    `saved_bytes` are its largest batch's saved tensors.
+    `codec_bytes` are the adapters, errors and rows that differences are encoded with.
     """
 
     parameter_bytes: int
     gradient_bytes: int
     optimiser_bytes: int
     saved_bytes: int
-    reference_bytes: int = 0
+    codec_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
         """The sum of all parts."""
-        pieces = self.parameter_bytes + self.gradient_bytes + self.optimiser_bytes + self.saved_bytes
-        return pieces + self.reference_bytes
+        trained = self.parameter_bytes + self.gradient_bytes + self.optimiser_bytes
+        return trained + self.saved_bytes + self.codec_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from splitfl.controller.controller import Controller, candidates, with_single_pl
 from splitfl.controller.cost_table import ClientMemory, Option, Table
 from splitfl.core.events import Events
 from splitfl.core.messages import Plan
+from splitfl.core.state import part
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import ClientMethod
 from splitfl.methods.registry import as_client, client_method, server_method
@@ -27,6 +28,7 @@ from splitfl.models.cut import Piece
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.protocols import RoundEnd
+from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import codecs_of_varying_size
 from splitfl.setup.experiment import Experiment, steps_of
 from splitfl.setup.pieces import PieceLoader
@@ -56,23 +58,27 @@ def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
     on values: those of a dry run are then normal, independent of each other and the same in every batch.
     """
     config, ledger, watcher = experiment.config, Ledger(), _Watcher()
-    pieces, clients = list[_Pieces](), []
+    pieces, clients = list[_Pieces](), list[ClientMethod]()
+    initial, is_estimate = partial(_Pieces, experiment), bool(codecs_of_varying_size(config))
     for client in range(config.federation.clients):
         batches, client_config = (
             data[client] if data else experiment.batches(client),
             as_client(config, client),
         )
         pieces.append(_Pieces(experiment, client_config))
-        clients.append(client_method(client_config, pieces[-1], batches, steps_of(config, client, batches)))
+        own = client_method(client_config, pieces[-1], batches, steps_of(config, client, batches))
+        clients.append(encoded_client(own, client_config, initial(client_config), is_estimate=is_estimate))
     with Events(None) as events:
-        server = server_method(config, _Pieces(experiment, config))
+        server = encoded_server(
+            server_method(config, _Pieces(experiment, config)), config, initial, is_estimate=is_estimate
+        )
         made = controller_for(config)
         controller = made(ledger, events) if made else None
         server_loop = server_loop_of(experiment, server, ledger, events, watcher, controller=controller)
         nodes = [ClientNode(at, client, codec=config.codec) for at, client in enumerate(clients)]
         run_inproc(config, nodes, server_loop)
     memory = tuple(
-        replace(_memory(own, client, config.train.accumulate), reference_bytes=node.references.nbytes)
+        _memory(own, client, config.train.accumulate, node.references.nbytes)
         for own, client, node in zip(pieces, clients, nodes, strict=True)
     )
     return DryRun(ledger=ledger, virtual_s=watcher.finish_s, clients=memory)
@@ -134,10 +140,11 @@ def _options_of(config: RunConfig) -> Table:
     return dry_run_table(config, candidates(config.auto), partial(with_single_plan, config))
 
 
-def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int) -> ClientMemory:
+def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int, reference_bytes: int) -> ClientMemory:
     held = {id(value): value for piece in pieces.made for value in piece.parameters()}.values()
     trained = sum(value.nbytes for piece in pieces.made for value in trainable(piece).values())
-    moments = {name: value for name, value in client.state().items() if "moment." in name}
+    state = client.state()
+    moments = {name: value for name, value in state.items() if "moment." in name}
     saved = sum(piece.saved_bytes() for piece in pieces.made)
     is_summing = bool(moments) and accumulate > 1  # the running sum beside the gradients of one batch
     return ClientMemory(
@@ -145,6 +152,7 @@ def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int) -> ClientM
         gradient_bytes=trained * (1 + is_summing) if saved or moments else 0,
         optimiser_bytes=sum(value.nbytes for value in moments.values()),
         saved_bytes=saved,
+        codec_bytes=sum(value.nbytes for value in part(state, "codec").values()) + reference_bytes,
     )
 
 

@@ -81,11 +81,34 @@ class Joined:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CodecUse:
+    """Sums over the measured messages of one kind, which a node encoded by one codec.
+
+    `entropy_bits` is the order-0 entropy of all codes (None without integer codes), `error` the squared error
+    of the decoded values and `power` the squares of the exact ones.
+    """
+
+    kind: str
+    codec: str
+    values: int
+    coded_bytes: int
+    entropy_bits: float | None
+    error: float
+    power: float
+    encode_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Leave:
-    """A client has completed the run; its peak and initial resident memory, in bytes, where measured."""
+    """A client has completed the run; its peak and initial resident memory, in bytes, where measured.
+
+    `codecs` are its measurements of what it encoded.
+    """
 
     peak_bytes: int | None = None
     base_bytes: int | None = None
+    codecs: tuple[CodecUse, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +204,24 @@ class Adapter:
     plan: Plan | None = None
 
 
-Message = Control | Activation | Output | Gradient | Scalars | Adapter
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AdapterDelta:
+    """An `Adapter` as encoded differences to the tensors that the client holds with version `base`.
+
+    `which` is a bit mask (uint8) of the tensors sent, among those of the client in order of their names.
+    `tensors` are the parts of their codec, `checksum` (1,) is the CRC-32 of the decoded tensors (int64).
+    """
+
+    version: int
+    base: int
+    which: Tensor
+    checksum: Tensor
+    tensors: Mapping[str, Tensor]
+    samples: int = 0
+    losses: tuple[float, ...] = ()
+
+
+Message = Control | Activation | Output | Gradient | Scalars | Adapter | AdapterDelta
 
 
 class Lost:

@@ -277,6 +277,7 @@ SPEC = dataclasses.replace(
     client=client,
     server=server,
     settings=SageSettings,
+    versioned="sends each client an auxiliary of its own, which has no version to encode differences to",
     dropout=(),  # it aligns with gradients of several steps at once
     local_update=None,
 )

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from splitfl.adapters.registry import ADAPTERS, trains_all
-from splitfl.config import POLICIES, RunConfig, value_of
+from splitfl.config import ADAPTER_KINDS, POLICIES, RunConfig, value_of
 from splitfl.config.data import SCHEDULES, SERVER_OPTIMISERS
 from splitfl.core.errors import ConfigError
 from splitfl.federation.aggregators import EXACT_MEANS, row
 from splitfl.federation.staleness import at_own_pace
-from splitfl.methods.parts.spec import ROW_MESSAGES, MethodSpec
+from splitfl.methods.parts.spec import FACTORS, ROW_MESSAGES, MethodSpec
 from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, SEQ2SEQ_LM, TOKEN_CLASSIFICATION
 
 
@@ -141,6 +141,21 @@ RULES: Final[tuple[Rule, ...]] = (
         _has_ranks,
         "with federation.client_ranks, since it compares the clients' tensors element by element",
         {"federation.robust": ("none",)},
+    ),
+    *_rules(
+        lambda case: case.config.codec.encodes_adapters,
+        "with codec.adapter_up or codec.adapter_down, which encode differences of the same tensors on all "
+        "clients",
+        {
+            "federation.aggregator": tuple(sorted(FACTORS)),
+            "federation.client_ranks": ((),),
+            "analog.sum_adapters": (False,),
+        },
+    ),
+    *_rules(
+        lambda case: case.trains_batch_norms,
+        "where batch norms are trained, whose running variance must not become negative",
+        {f"codec.{kind}": ("none",) for kind in ADAPTER_KINDS},
     ),
     *_rules(
         lambda case: case.config.federation.schedule != "synchronous",

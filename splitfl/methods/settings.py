@@ -32,8 +32,11 @@ SHARED: Final = (
     "codec.activation",
     "codec.output",
     "codec.gradient",
+    "codec.adapter_up",
+    "codec.adapter_down",
+    "codec.error_feedback",
 )
-"""Settings of client training and of messages at the cut, outside the table [method]."""
+"""Settings of client training and of messages, outside the table [method]."""
 
 
 def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:

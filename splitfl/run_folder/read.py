@@ -31,6 +31,7 @@ class Summary:
     The memory is the largest peak of a process of that side, above the base of its libraries; None
     if it was not measured. `live` holds the measurements of a live link, `radio` those of the waveform, None
     without one.
+    `codecs` has a row for each kind of message and codec that was measured (bits, entropy, error, time).
     `tracking_failures` has a sentence for each experiment tracker that failed.
     `status` is done, failed, diverged, or unfinished (no summary was written).
     """
@@ -58,6 +59,7 @@ class Summary:
     radio: Mapping[str, Any] | None = None
     chosen: Sequence[str] = ()
     tracking_failures: Sequence[str] = ()
+    codecs: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

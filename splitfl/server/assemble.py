@@ -26,6 +26,7 @@ from splitfl.server.virtual_clock import EmulatedLink, VirtualClock
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import cell, own_link, snr_db
 from splitfl.transport.base.carrier import Carrier
+from splitfl.wire.codec_meter import CodecMeter
 from splitfl.wire.erasure import Pooled
 
 POWER_W = Direction.power_w
@@ -41,10 +42,11 @@ def server_loop_of(
     link: Link | None = None,
     controller: RoundPlanner | None = None,
     carrier: Carrier | None = None,
+    meter: CodecMeter | None = None,
 ) -> ServerLoop:
     """The server loop of this experiment, over `link` or `carrier` if given, else the link of the settings.
 
-    `controller` plans the clients' rounds in a run with `auto.every`.
+    `controller` plans the clients' rounds in a run with `auto.every`; `meter` measures the codecs of replies.
     """
     config = experiment.config
     slots, clients = in_flight(config), config.federation.clients
@@ -72,6 +74,7 @@ def server_loop_of(
         controller,
         power_w=POWER_W,
         max_loss=config.train.max_loss,
+        meter=meter,
     )
     if carrier is None and link is None and (shared := cell(config)):
         return CellServer(exchange, shared, config.train.seed, clients)

@@ -21,6 +21,7 @@ from splitfl.server.protocols import RoundEnd, RoundPlanner, Watcher
 from splitfl.server.virtual_clock import Crossing, Load, VirtualClock
 from splitfl.transport.base.carrier import Carrier
 from splitfl.wire import Envelope, Frame, codec_name, encode
+from splitfl.wire.codec_meter import CodecMeter
 from splitfl.wire.keyed import ReceivedReferences
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,9 @@ class Exchange:
         *,
         power_w: float = 0.0,
         max_loss: float = math.inf,
+        meter: CodecMeter | None = None,
     ) -> None:
-        """Replies are encoded by `codec`, or by each client's plan with a `controller`.
+        """Replies are encoded by `codec`, or by each client's plan with a `controller`; `meter` measures it.
 
         `power_w` is radiated while numbers are sent uncoded. A training loss above `max_loss`, or that is not
         finite, raises Diverged before the step becomes part of the state.
@@ -61,6 +63,7 @@ class Exchange:
         self._codec = codec
         self._power_w = power_w
         self._max_loss = max_loss
+        self._meter = meter
         self._loss_sum = 0.0
         self._samples = 0
 
@@ -142,6 +145,8 @@ class Exchange:
         data = encode(reply, envelope, codec)
         name = codec_name(codec, reply)
         if name != "none":  # both ends compute with decoded values
+            if self._meter:
+                self._meter.message(reply, codec)
             decoded = Frame(data).message()
             assert isinstance(decoded, Message)
             reply = decoded

@@ -27,6 +27,7 @@ from splitfl.server.origin import check_origin, origin_of
 from splitfl.server.protocols import RoundEnd, RoundPlanner
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.base.carrier import Carrier
+from splitfl.wire.codec_meter import CodecMeter, codec_rows
 
 
 class ProgressDisplay(Protocol):
@@ -87,13 +88,14 @@ class Run:
         self._began_s = self._round_began_s = time.monotonic()
         self._last: dict[str, Any] = {}
         self.ledger = Ledger(chosen=experiment.config.auto.chosen)
-        self.server = experiment.server_method()
+        self._meter = CodecMeter()
+        self.server = experiment.server_method(self._meter)
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
         if newest is None:
             self.events.forget_after(0)
         made = controller(self.ledger, self.events) if controller is not None else None
         self.server_loop = server_loop_of(
-            experiment, self.server, self.ledger, self.events, self, controller=made, carrier=carrier
+            experiment, self.server, self.ledger, self.events, self, None, made, carrier, self._meter
         )
         self._checkpoints = CheckpointStore(folder / "checkpoint") if folder is not None else None
         self._unsaved: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
@@ -190,6 +192,7 @@ class Run:
             "server_peak_bytes": peak("server"),
             "chosen": list(self.ledger.chosen),
             "mean_staleness": self.ledger.mean_staleness(),
+            "codecs": codec_rows(self._meter, self.server_loop.membership.left.values()),
         }
 
     def __enter__(self) -> Self:
@@ -259,12 +262,8 @@ class Run:
             refuse_not_finite(server, f"of the server after round {round_index}")
             tensors = under("server", server) | under("server_loop", server_loop)
             tensors |= under("ledger", self.ledger.state())
-            metadata = {
-                **self._origin,
-                "events_bytes": str(self.events.size_bytes),
-                "last": dumps(self._last),
-            }
-            self._unsaved = round_index, tensors, metadata
+            metadata = {"events_bytes": str(self.events.size_bytes), "last": dumps(self._last)}
+            self._unsaved = round_index, tensors, self._origin | metadata
 
     def _restore(self, newest: Checkpoint) -> None:
         self.server.restore(part(newest.tensors, "server"))

@@ -15,7 +15,7 @@ import torch
 from channel.core.link import DIRECTIONS, Delivery, Link, Transfer
 from splitfl.accounting.ledger import Ledger
 from splitfl.core.events import Events
-from splitfl.core.messages import Control, Message
+from splitfl.core.messages import Adapter, AdapterDelta, Control, Message
 from splitfl.core.state import State, tensor_in
 from splitfl.methods.parts.method import Turn
 from splitfl.wire import Envelope
@@ -65,7 +65,9 @@ class Crossing:
 
     @property
     def kind(self) -> str:
-        """The name of the message's class; `Control` for all without tensors."""
+        """The name of the message's class; `Control` for all without tensors, `Adapter` also if encoded."""
+        if isinstance(self.message, AdapterDelta):
+            return Adapter.__name__
         return "Control" if isinstance(self.message, Control) else type(self.message).__name__
 
     @property

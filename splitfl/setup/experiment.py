@@ -41,10 +41,12 @@ from splitfl.models.families import (
 )
 from splitfl.models.load import check_quantisation, read_config
 from splitfl.models.quantised import no_torchao, quantisation_of
+from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
 from splitfl.setup.samples import check_packing, rows_of, texts_of
+from splitfl.wire.codec_meter import CodecMeter
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,11 +100,11 @@ class Experiment:
         device_of(config.client)
         device_of(config.server)
         check_link(config)
-        check_codecs(config)
         Selection.of(config)
         kind, folder = kind_of(config.task), resolve(config.model.name)
         config_table(folder)
         model = read_config(folder, kind, config.model.attention, pad_token_id=0)
+        check_codecs(config, getattr(block_config(model), "hidden_size", None))
         task = task or load_task(config.task, _classes(folder, kind, config))
         config = replace(config, task=replace(config.task, labels=task.label_names))
         num_blocks = count_blocks(model)
@@ -124,17 +126,23 @@ class Experiment:
         steps = federation.client_steps or (federation.local_steps,) * federation.clients
         return federation.rounds * sum(-(-own // interval) for own in steps) or None
 
-    def client_method(self, client: int) -> ClientMethod:
-        """This client's side of the method, with its piece and its data."""
+    def client_method(self, client: int, meter: CodecMeter | None = None) -> ClientMethod:
+        """This client's side of the method, with its piece and its data; `meter` measures adapter codecs."""
         batches = self.batches(client)
         steps = steps_of(self.config, client, batches)
         config = as_client(self.config, client)
         pieces = dataclasses.replace(self._pieces(config.client), config=config)
-        return client_method(config, pieces, batches, steps)
+        return encoded_client(client_method(config, pieces, batches, steps), config, pieces, meter=meter)
 
-    def server_method(self) -> ServerMethod:
-        """The server's side of the method, with its piece, if it has one."""
-        return server_method(self.config, self._pieces(self.config.server))
+    def server_method(self, meter: CodecMeter | None = None) -> ServerMethod:
+        """The server's side of the method, with its piece, if it has one; `meter` as for clients."""
+        pieces = self._pieces(self.config.server)
+        server = server_method(self.config, pieces)
+
+        def pieces_of(config: RunConfig) -> PieceLoader:
+            return dataclasses.replace(pieces, config=config)
+
+        return encoded_server(server, self.config, pieces_of, meter=meter)
 
     def whole(self) -> Piece:
         """The unsplit model with the same adapters, on the server's device."""

@@ -27,6 +27,7 @@ from splitfl.config import CodecConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import LOST, Activation, Lost, Message, Reply, UnknownReference
 from splitfl.core.state import State
+from splitfl.wire.codec_meter import CodecMeter
 from splitfl.wire.codecs.chain import keyed_of
 from splitfl.wire.frame import Envelope, Frame, encode
 from splitfl.wire.reference_rows import Key, Reference, joined, packed, split, unpacked
@@ -59,17 +60,24 @@ class SentReferences:
         """The memory of the references."""
         return sum(sent.reference.nbytes for sent in self._answered.values())
 
-    def encode(self, message: Message, envelope: Envelope, codec: CodecConfig) -> bytes:
-        """The frame of a message: of differences for an activation under a keyed codec."""
+    def encode(
+        self, message: Message, envelope: Envelope, codec: CodecConfig, meter: CodecMeter | None = None
+    ) -> bytes:
+        """The frame of a message, which `meter` measures: of differences under a keyed codec."""
         self._pending = {}
         keyed, _ = keyed_of(codec.activation)
         if keyed is None or not isinstance(message, Activation) or message.hidden is None:
+            if meter:
+                meter.message(message, codec)
             return encode(message, envelope, codec)
         samples, counts, width = message.ids_B.tolist(), _counts(message), message.hidden.shape[-1]
         references, slots, ages = zip(
             *(self._next(*one, width, keyed.every) for one in zip(samples, counts, strict=True)), strict=True
         )
-        frame = encode(_differences(message, references, slots, counts), envelope, codec)
+        differences = _differences(message, references, slots, counts)
+        if meter:
+            meter.message(differences, codec, message.hidden)
+        frame = encode(differences, envelope, codec)
         decoded = Frame(frame).message()
         assert isinstance(decoded, Activation)
         kept = split(_sums(decoded, references, counts), counts)

@@ -39,6 +39,10 @@ def encode_rows(rows: Tensor, codec: str) -> Coded:
             f"the codec {codec!r} encodes rows of floating-point numbers, got {dtype} {[*rows.shape]}"
         )
     chosen = codec_of(codec)
+    if rows.shape[-1] < chosen.min_width:
+        raise ConfigError(
+            f"the codec {codec!r} needs rows of at least {chosen.min_width} numbers, got {rows.shape[-1]}"
+        )
     parts = {name: part.contiguous() for name, part in chosen.encode(rows).items()}
     if {*parts} != {*chosen.parts}:
         raise ConfigError(f"the codec {codec!r} must make the parts that it declares, got {', '.join(parts)}")
@@ -53,8 +57,8 @@ def decode_rows(coded: Coded, max_bytes: int) -> Tensor:
     dtype = _DTYPES[coded.dtype]
     if missing := [name for name in codec.parts if name not in coded.parts]:
         raise WireError(f"{coded.codec}: rows lack the parts {', '.join(missing)}")
-    if width < 1:
-        raise WireError(f"{coded.codec}: a row must have at least 1 number, got {width}")
+    if width < codec.min_width:
+        raise WireError(f"{coded.codec}: a row must have at least {codec.min_width} numbers, got {width}")
     try:
         shape = (*codec.leading(coded.parts, width), width)
         size = math.prod(shape) * dtype.itemsize

@@ -7,6 +7,8 @@ must not grow. Ends with exit code 1 and the bytes in hexadecimal where one is n
 """
 
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import torch
@@ -17,6 +19,7 @@ from splitfl.core.messages import (
     LOST,
     Activation,
     Adapter,
+    AdapterDelta,
     Begin,
     Done,
     Gradient,
@@ -28,11 +31,16 @@ from splitfl.core.messages import (
 from splitfl.transport.session.chunk import Kind, piece, say, unpack
 from splitfl.transport.session.inbox import Inbox
 from splitfl.wire import Envelope, Refusal, decode, encode
+from splitfl.wire.adapter_encoder import AdapterEncoder
 from splitfl.wire.frame import Frame
 from tests.fuzz import feeding
 from tests.fuzz.feeding import Food, Found
 
-_CODECS: Final = ("bf16", "int8", "int4", "uniform", "uniform+huffman", "int4+huffman")
+_CODECS: Final = (
+    *("bf16", "int8", "int4", "uniform", "uniform+huffman", "int4+huffman"),
+    *("topk:k=3+int8", "topk:k=3+int4+huffman", "lowrank:rank=2+int8"),
+)
+_HELD: Final = {"a": torch.zeros(4, 8), "b": torch.zeros(8, 4), "bias": torch.zeros(3)}
 _REFUSES_BY: Final = (WireError, PeerLost)
 _WORDS: Final = (
     *(
@@ -88,6 +96,7 @@ def fuzz(count: int, seed: int) -> Found:
 def foods() -> list[Food]:
     """Every kind of frame and parcel."""
     good = [*((frame, take_frame) for frame in _frames()), *((raw, take_parcel) for raw in _parcels())]
+    good += [(_delta(codec), partial(take_delta, codec)) for codec in _CODECS[:-1]]
     return [Food(good=raw, read=read, refuses_by=_REFUSES_BY, words=_WORDS) for raw, read in good]
 
 
@@ -96,6 +105,13 @@ def take_frame(raw: bytes) -> None:
     with suppress(WireError):
         _ = Frame(raw).envelope
     decode(raw)
+
+
+def take_delta(codec: str, raw: bytes) -> None:
+    """As a server takes a client's encoded adapters."""
+    message, _ = decode(raw)
+    if isinstance(message, AdapterDelta):
+        AdapterEncoder(codec=codec).received(_HELD, message)
 
 
 def take_parcel(raw: bytes) -> None:
@@ -126,6 +142,12 @@ def _frames() -> list[bytes]:
     codecs = [CodecConfig(activation=one, output=one, gradient=one) for one in _CODECS]
     rows = [message for message in messages if isinstance(message, Activation | Output | Gradient)]
     return plain + [encode(message, here, codec) for message in rows for codec in codecs]
+
+
+def _delta(codec: str) -> bytes:
+    new = {name: torch.arange(value.numel()).reshape(value.shape) / 7 for name, value in _HELD.items()}
+    made = AdapterEncoder(codec=codec).sent(_HELD, new, {}, version=1, base=1)
+    return encode(replace(made.delta, samples=3), Envelope(client=1, round=2, lap=3, flops=4.5))
 
 
 def _parcels() -> list[bytes]:

@@ -89,6 +89,11 @@ class Signature:
     step: tuple[Exchange, ...]
     end: Exchange | None
 
+    def adapter_settings(self) -> frozenset[str]:
+        """The settings of the codecs of adapters, by direction, that a round sends."""
+        up = {"codec.adapter_up", "codec.error_feedback"} if self.end == (Adapter, Done) else set()
+        return frozenset(up | ({_ADAPTER_DOWN} if self.begin is Adapter else set()))
+
     def row_messages(self) -> frozenset[str]:
         """The names, as in `ROW_MESSAGES`, of the messages of rows that a step exchanges."""
         kinds = {kind for exchange in self.step for kind in exchange}
@@ -124,6 +129,9 @@ REPLAYS: Final = (
 )
 """The reason that a method whose clients replay scalars is not asynchronous."""
 
+_ADAPTER_DOWN: Final = "codec.adapter_down"
+_ADAPTER_CODECS: Final = ("codec.adapter_up", "codec.error_feedback", _ADAPTER_DOWN)
+
 NOT_ONCE: Final = "passes a batch through its pieces more or less than once"
 NO_ADAPTERS: Final = "its clients send no adapters"
 
@@ -137,9 +145,10 @@ class MethodSpec:
     `shared` are the settings of other tables that it reads besides the codecs of its messages, among those
     that not every method reads; all others must have their defaults. `sends` has the tolerance of each
     message of rows. `holds` are the sides whose adapters its client trains: the head, or the whole model.
-    `asynchronous`, `single_pass` (each piece computes a batch once per step, as running statistics require)
-    and `summable` (all clients send the same tensors, so that over-the-air summation is possible) are True
-    or the reason why not. `backpropagates` and `forward_mode` describe the client's differentiation; the
+    `asynchronous`, `single_pass` (each piece computes a batch once per step, as running statistics require),
+    `summable` (all clients send the same tensors, so that over-the-air summation is possible) and `versioned`
+    (all adapters that the server sends belong to a version, so that differences to one can be encoded) are
+    True or the reason why not. `backpropagates` and `forward_mode` describe the client's differentiation; the
     latter is also enabled by `method.derivative`. `dropout` are the sides that may have LoRA dropout,
     as the method names the step whenever it trains them (see training_step.py). `local_update` is set if the
     controller may assign the method to a client from round to round; a specification made by `replace` must
@@ -162,6 +171,7 @@ class MethodSpec:
     asynchronous: Able
     single_pass: Able
     summable: Able
+    versioned: Able = True
     backpropagates: bool
     forward_mode: bool = False
     dropout: tuple[Literal["head", "body"], ...] = ()
@@ -177,20 +187,24 @@ class MethodSpec:
                 f"MethodSpec.sends must have a Tolerance for each message of the signature, {due}; got {got}"
             )
         check_settings_type("MethodSpec.settings", self.settings, MethodConfig)
-        for name in ("asynchronous", "single_pass", "summable"):
+        for name in ("asynchronous", "single_pass", "summable", "versioned"):
             _check_reason(f"MethodSpec.{name}", getattr(self, name))
 
     @property
     def reads(self) -> frozenset[str]:
         """The settings outside [method] that it reads and not every method does, codecs included."""
-        return self.shared | {
-            f"codec.{kind}" for kind, tolerance in self.sends.items() if tolerance.codec is True
-        }
+        rows = {f"codec.{kind}" for kind, tolerance in self.sends.items() if tolerance.codec is True}
+        adapters = self.signature.adapter_settings()
+        return self.shared | rows | (adapters if self.versioned is True else adapters - {_ADAPTER_DOWN})
 
     def why_not(self, setting: str) -> str:
         """The reason that it does not read a setting; "" without a particular one."""
         if setting in OPTIMISER:
             return "has no gradients, and no optimiser that could take them"
+        if setting == _ADAPTER_DOWN and self.versioned is not True:
+            return self.versioned
+        if setting in _ADAPTER_CODECS:
+            return "exchanges no adapters whose differences could be encoded"
         table, _, kind = setting.partition(".")
         codec = self.sends[kind].codec if table == "codec" and kind in self.sends else True
         return "" if codec is True else codec

@@ -7,16 +7,18 @@ from splitfl.config.codec import GROUP
 from splitfl.core.registry import Registry
 from splitfl.wire.codecs.ans import ANS
 from splitfl.wire.codecs.bf16 import BF16
-from splitfl.wire.codecs.codec import Codec, CodecStage, EntropyCoder, KeyedCodec, Parts
+from splitfl.wire.codecs.codec import Codec, CodecStage, EntropyCoder, KeyedCodec, Parts, Projection
 from splitfl.wire.codecs.delta import DELTA
 from splitfl.wire.codecs.huffman import HUFFMAN
 from splitfl.wire.codecs.int4 import INT4
 from splitfl.wire.codecs.int8 import INT8
+from splitfl.wire.codecs.lowrank import LOWRANK
 from splitfl.wire.codecs.none import NONE
+from splitfl.wire.codecs.topk import TOPK
 from splitfl.wire.codecs.uniform import UNIFORM
 from splitfl.wire.codecs.zstd import ZSTD
 
-__all__ = ["CODECS", "Codec", "CodecStage", "EntropyCoder", "KeyedCodec", "Parts"]
+__all__ = ["CODECS", "Codec", "CodecStage", "EntropyCoder", "KeyedCodec", "Parts", "Projection"]
 
 CODECS: Final = Registry(
     GROUP,
@@ -27,6 +29,8 @@ CODECS: Final = Registry(
         "int8": INT8,
         "int4": INT4,
         "uniform": UNIFORM,
+        "topk": TOPK,
+        "lowrank": LOWRANK,
         "huffman": HUFFMAN,
         "zstd": ZSTD,
         "ans": ANS,

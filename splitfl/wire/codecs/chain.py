@@ -1,6 +1,7 @@
-"""Codecs by the text of a setting or of a frame: one of rows, and an entropy coder that may follow it.
+"""Codecs by the text of a setting or of a frame: a projection, a codec of rows and an entropy coder.
 
-In a setting a keyed codec may precede them.
+A chain has one of each at most, in this order; numbers after a projection alone stay as they are. In a
+setting a keyed codec may precede them.
 """
 
 import inspect
@@ -9,8 +10,10 @@ from functools import lru_cache
 
 from splitfl.config.codec import stages_of
 from splitfl.core.errors import ConfigError
-from splitfl.wire.codecs import CODECS, Codec, CodecStage, EntropyCoder, KeyedCodec
+from splitfl.wire.codecs import CODECS, Codec, CodecStage, EntropyCoder, KeyedCodec, Projection
 from splitfl.wire.codecs.entropy import entropy_coded
+from splitfl.wire.codecs.none import NONE
+from splitfl.wire.codecs.projected import projected
 
 
 def codec_of(chain: str) -> Codec:
@@ -45,14 +48,21 @@ def keyed_of(chain: str) -> tuple[KeyedCodec | None, str]:
 
 @lru_cache(maxsize=128)
 def _composed(chain: str) -> Codec:
-    rows, *coders = [_configured(name, options) for name, options in stages_of(chain)]
-    is_coded = all(isinstance(coder, EntropyCoder) for coder in coders)
-    if not isinstance(rows, Codec) or len(coders) > 1 or not is_coded:
-        raise ConfigError(f"a chain of codecs is one of rows and at most one entropy coder, got {chain!r}")
-    for coder in coders:
-        assert isinstance(coder, EntropyCoder)
-        rows = entropy_coded(rows, coder, chain)
-    return rows
+    match [_configured(name, options) for name, options in stages_of(chain)]:
+        case [Codec() as rows]:
+            return rows
+        case [Codec() as rows, EntropyCoder() as coder]:
+            return entropy_coded(rows, coder, chain)
+        case [Projection() as projection]:
+            return projected(projection, NONE, None, chain)
+        case [Projection() as projection, Codec() as rows]:
+            return projected(projection, rows, None, chain)
+        case [Projection() as projection, Codec() as rows, EntropyCoder() as coder]:
+            return projected(projection, rows, coder, chain)
+    raise ConfigError(
+        "a chain of codecs is a projection or none, a codec of rows, and an entropy coder or none, got "
+        f"{chain!r}"
+    )
 
 
 def _configured(name: str, options: Mapping[str, str]) -> CodecStage:

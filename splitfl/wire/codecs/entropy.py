@@ -21,6 +21,8 @@ from splitfl.wire.codecs.int4 import pack_nibbles, unpack_nibbles
 _PLAIN, _CODED, _PACKED = range(3)
 _HEAD_BYTES: Final = 5
 _MOST_AXES: Final = 8
+_COUNT_BYTES: Final = 4
+_ESCAPE: Final = 255
 
 
 def entropy_coded(rows: Codec, coder: EntropyCoder, name: str) -> Codec:
@@ -48,10 +50,17 @@ def entropy_coded(rows: Codec, coder: EntropyCoder, name: str) -> Codec:
         codes = torch.empty(_shape(parts), dtype=integers, device="meta")
         return rows.leading({**parts, "codes": codes}, width)
 
-    def decode(parts: Parts, width: int, dtype: torch.dtype) -> Tensor:
+    def decoded(parts: Parts) -> Parts:
         shape = _shape(parts)
         codes = _unpacked(parts["codes"], math.prod(shape), coder, step).view(integers).reshape(shape)
-        return rows.decode({**parts, "codes": codes}, width, dtype)
+        return {**parts, "codes": codes}
+
+    def decode(parts: Parts, width: int, dtype: torch.dtype) -> Tensor:
+        return rows.decode(decoded(parts), width, dtype)
+
+    def streams(parts: Parts, width: int) -> Sequence[Tensor]:
+        assert rows.streams is not None
+        return rows.streams(decoded(parts), width)
 
     return replace(
         rows,
@@ -62,8 +71,49 @@ def entropy_coded(rows: Codec, coder: EntropyCoder, name: str) -> Codec:
         leading=leading,
         decode=decode,
         unit_bytes=None,
+        fixed_size=False,
         integers=None,
+        streams=streams if rows.streams else None,
     )
+
+
+def coded_gaps(gaps: Tensor, coder: EntropyCoder) -> Tensor:
+    """Integers of at least 0 as one tensor of bytes: the number of symbols, and the symbols coded.
+
+    A symbol is a byte; 255 adds 255 to the symbol that follows.
+    """
+    flat = gaps.flatten().to(torch.int64)
+    ends = (flat // _ESCAPE + 1).cumsum(0)
+    count = int(ends[-1]) if len(ends) else 0
+    symbols = torch.full((count,), _ESCAPE, dtype=torch.uint8)
+    symbols[ends - 1] = (flat % _ESCAPE).to(torch.uint8)
+    head = torch.frombuffer(bytearray(count.to_bytes(_COUNT_BYTES, "little")), dtype=torch.uint8)
+    return torch.cat([head, _packed(symbols, coder, None)])
+
+
+def gaps_in(coded: Tensor, shape: torch.Size, below: int, coder: EntropyCoder) -> Tensor:
+    """The gaps of this shape, all below `below`; raises WireError for other data."""
+    if coded.dtype != torch.uint8 or coded.ndim != 1 or coded.numel() < _COUNT_BYTES:
+        raise WireError(f"coded gaps must start with their number, got {coded.dtype} {[*coded.shape]}")
+    count = int.from_bytes(coded[:_COUNT_BYTES].numpy().tobytes(), "little")
+    if count > shape.numel() * (below // _ESCAPE + 1):
+        raise WireError(f"{shape.numel()} gaps below {below} cannot have {count} symbols")
+    symbols = _unpacked(coded[_COUNT_BYTES:], count, coder, None).to(torch.int64)
+    ends = (symbols != _ESCAPE).nonzero().flatten()
+    if len(ends) != shape.numel() or (count and int(ends[-1]) != count - 1):
+        raise WireError(f"coded gaps must be {shape.numel()}, got {len(ends)}")
+    escapes = ends.diff(prepend=ends.new_tensor([-1])) - 1
+    found = escapes * _ESCAPE + symbols[ends]
+    if bool((found >= below).any()):
+        raise WireError(f"gaps must be below {below}, got {int(found.max())}")
+    return found.to(gap_type(below)).reshape(shape)
+
+
+def gap_type(below: int) -> torch.dtype:
+    """The smallest type of a gap below this number."""
+    if below <= 1 << 8:
+        return torch.uint8
+    return torch.int16 if below <= 1 << 15 else torch.int32
 
 
 def _packed(codes: Tensor, coder: EntropyCoder, step: float | None) -> Tensor:

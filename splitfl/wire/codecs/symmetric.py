@@ -70,6 +70,7 @@ def symmetric(
         decode=decode,
         unit_bytes=unit_bytes,
         integers=stored,
+        streams=lambda parts, width: [unpack(parts["codes"], width)],
     )
 
 

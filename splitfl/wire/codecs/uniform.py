@@ -78,6 +78,7 @@ def uniform(step: float = 0.35, block: int = 256) -> Codec:
         unit_bytes=unit_bytes,
         integers=torch.int8,
         normal_step=step,
+        streams=lambda parts, width: [parts["codes"]],
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from splitfl.adapters.registry import ADAPTERS
+from splitfl.config import CodecConfig
 from splitfl.controller.dry_run import run_dry
 from splitfl.methods.registry import METHODS
 from tests.quick import quick
@@ -43,11 +44,16 @@ def test_bytes_and_flops_of_every_kind_are_the_ledgers_own(
     assert run_dry(one).ledger == play(one, tmp_path).ledger
 
 
+def encoded_kinds(method: str) -> set[str]:
+    """The kinds of message of a method that a codec may encode, adapters among them."""
+    return {kind for kind in CodecConfig().by_kind() if f"codec.{kind}" in METHODS[method].reads}
+
+
 @pytest.mark.parametrize("codec", quick(("int8", "bf16", "int4"), "int8"))
 @pytest.mark.parametrize("name", quick(("sfl-v2", "ushape", "hybrid", "frozen"), "sfl-v2"))
 def test_rounded_bytes_are_the_ledgers_own(name: str, codec: str, place: Path, tmp_path: Path) -> None:
     way = {"rate_bps": 1e6, "delay_s": 0.01, "loss_rate": 0.1}
-    kinds = {key.removeprefix("codec.") for key in METHODS[name].reads if key.startswith("codec.")}
+    kinds = encoded_kinds(name)
     loss = {} if name == "frozen" else {"activation": "zero", "gradient": "zero"}
     one = site(
         place,
@@ -75,7 +81,7 @@ def test_a_client_without_backpropagation_saves_nothing(place: Path) -> None:
 def test_bytes_of_entropy_coded_messages_are_estimated(
     name: str, step: float, place: Path, tmp_path: Path
 ) -> None:
-    kinds = {key.removeprefix("codec.") for key in METHODS[name].reads if key.startswith("codec.")}
+    kinds = encoded_kinds(name)
     codec = f"uniform:step={step}:block=8+huffman"
     one = site(place, name, codec=dict.fromkeys(kinds, codec))
     planned, played = run_dry(one).ledger.total(), play(one, tmp_path).ledger.total()

@@ -34,6 +34,8 @@ OTHERS: dict[str, Any] = {
     "codec.activation": "int8",
     "codec.output": "int4",
     "codec.gradient": "bf16",
+    "codec.adapter_up": "int8",
+    "codec.adapter_down": "uniform",
 }
 PARTNERS = {
     "trim": {"robust": "trimmed-mean"},

@@ -22,6 +22,7 @@ from tests.splitfl.transport.broker_process import BrokerProcess
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
+CODED = {"adapter_up": "uniform:block=16+huffman", "adapter_down": "int8"}
 # Three tries of each packet, so that now and then a message is lost for good, either way.
 LOSSY = {
     "mtu_bytes": 1500,
@@ -85,7 +86,7 @@ def kept(folder: Path) -> Told:
     summary = json.loads((folder / "summary.json").read_text())
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     final = without(summary["final"], "wall_s")
-    ours = without(summary, "wall_s", "transport", "client_peak_bytes", "server_peak_bytes")
+    ours = without(summary, "wall_s", "transport", "client_peak_bytes", "server_peak_bytes", "codecs")
     return [without(row, "wall_s") for row in rows if row["event"] != "memory"], {**ours, "final": final}
 
 
@@ -114,6 +115,7 @@ def test_rpc_gives_the_same_bits(travelled: Any, tmp_path: Path) -> None:
     hard = {
         "method": {"in_flight": 2},
         "adapter": DROPOUT,
+        "codec": CODED,
         "link": LOSSY,
         "federation": {"clients": 2, "rounds": 3},
     }
@@ -136,6 +138,7 @@ def test_the_other_transports_give_the_same_bits(road: str, travelled: Any, tmp_
     hard: dict[str, Any] = {
         "method": {"in_flight": 2},
         "adapter": DROPOUT,
+        "codec": CODED,
         "link": LOSSY,
         "federation": {"clients": 2, "rounds": 3},
     }

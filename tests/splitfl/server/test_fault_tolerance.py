@@ -27,6 +27,7 @@ from splitfl.wire import Frame, decode
 from tests.splitfl import toy
 
 CLIENTS, ROUNDS, STEPS = 3, 4, 2
+CODEC = {"activation": "int8", "gradient": "int4", "adapter_up": "int4", "adapter_down": "uniform:block=16"}
 
 
 class Killed(BaseException):
@@ -128,7 +129,7 @@ def test_a_run_in_a_cell_killed_twice_ends_with_the_same_bits(place: Path, tmp_p
 def test_a_run_of_rounded_rows_killed_twice_ends_with_the_same_bits(
     link: dict[str, str], place: Path, tmp_path: Path
 ) -> None:
-    assert_same(place, tmp_path, [17, 14], link=link, codec={"activation": "int8", "gradient": "int4"})
+    assert_same(place, tmp_path, [17, 14], link=link, codec=CODEC)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from splitfl.config import CodecConfig, RunConfig
+from splitfl.config import RunConfig
 from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import LOST, Activation, Message, UnknownReference
@@ -42,12 +42,10 @@ class Observed:
         self._sent: dict[int, Tensor] = {}
         encode, received = SentReferences.encode, ReceivedReferences.received
 
-        def observed_encode(
-            own: SentReferences, message: Message, envelope: Envelope, codec: CodecConfig
-        ) -> bytes:
+        def observed_encode(own: SentReferences, message: Message, envelope: Envelope, *others: Any) -> bytes:
             if isinstance(message, Activation) and message.hidden is not None:
                 self._sent[envelope.client] = message.hidden
-            return encode(own, message, envelope, codec)
+            return encode(own, message, envelope, *others)
 
         def observed_received(own: ReceivedReferences, client: int, message: Activation) -> Activation | None:
             self.at_call.get(self._calls, lambda own: None)(own)
@@ -107,10 +105,10 @@ def test_a_plan_says_the_bytes_and_the_memory(place: Path, tmp_path: Path) -> No
     one = Experiment.of(config(place, codec={"activation": "delta:every=4+int4"}))
     planned, played = run_dry(one), play(one, tmp_path)
     assert planned.ledger == played.ledger
-    assert [memory.reference_bytes for memory in planned.clients] == [
+    assert [memory.codec_bytes for memory in planned.clients] == [
         node.references.nbytes for node in played.nodes
     ]
-    assert planned.client.reference_bytes > 0
+    assert planned.client.codec_bytes > 0
 
 
 def test_a_server_that_lost_its_references_costs_each_sample_one_step(
@@ -165,6 +163,10 @@ def test_events_suffice_to_replay_a_run_with_clients_killed_at_any_time(
             {"codec": {"output": "delta+int8"}, "method": {"name": "ushape"}},
             "codec.output must not send differences",
         ),
+        (
+            {"codec": {"adapter_up": "delta+int8"}},
+            r"codec.adapter_up must not send differences, got 'delta\+int8': adapters belong to no sample",
+        ),
         *(
             (
                 {"erasure": {"activation": policy}},
@@ -179,7 +181,10 @@ def test_events_suffice_to_replay_a_run_with_clients_killed_at_any_time(
         ),
         ({"analog": {"kinds": ["activation"]}}, "codec.activation must be 'none' where analog.kinds has"),
         ({"method": {"name": "hosl"}}, "takes differences of losses of activations mu apart"),
-        ({"codec": {"activation": "int8+delta"}}, "a chain of codecs is one of rows and at most one"),
+        (
+            {"codec": {"activation": "int8+delta"}},
+            "a chain of codecs is a projection or none, a codec",
+        ),
         ({"codec": {"activation": "delta:every=1+int8"}}, "delta: every must be 0 or at least 2, got 1"),
     ],
 )
@@ -197,6 +202,6 @@ def test_a_controller_does_not_plan_differences(place: Path) -> None:
 
 def test_a_report_says_what_was_sent(place: Path) -> None:
     assert describe_codecs(config(place)) == (
-        "Messages at the cut were encoded: delta:every=4+int8 (differences from the last rows of the same "
+        "Messages were encoded: delta:every=4+int8 (differences from the last rows of the same "
         "sample, then 8-bit integers, one float32 scale per token) for the activation."
     )

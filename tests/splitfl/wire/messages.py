@@ -9,7 +9,9 @@ from splitfl.core.messages import (
     Absent,
     Activation,
     Adapter,
+    AdapterDelta,
     Begin,
+    CodecUse,
     Done,
     Gradient,
     Join,
@@ -29,6 +31,7 @@ from splitfl.wire import Envelope, Refusal
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.int32, torch.bool)
 NUMBERS = st.integers(0, 2**40)
+SUMS = st.floats(0, 1e30)
 FLOATS = st.floats(allow_nan=False, width=64)
 NAMES = st.text("abcdefgh_.0123456789", min_size=1, max_size=20)
 
@@ -70,7 +73,26 @@ CONTROLS: dict[type, st.SearchStrategy[Message]] = {
         is_invited=st.booleans(),
     ),
     Joined: st.builds(Joined, round=NUMBERS),
-    Leave: st.builds(Leave, peak_bytes=st.none() | NUMBERS, base_bytes=st.none() | NUMBERS),
+    Leave: st.builds(
+        Leave,
+        peak_bytes=st.none() | NUMBERS,
+        base_bytes=st.none() | NUMBERS,
+        codecs=st.lists(
+            st.builds(
+                CodecUse,
+                kind=st.text(max_size=9),
+                codec=st.text(max_size=9),
+                values=NUMBERS,
+                coded_bytes=NUMBERS,
+                entropy_bits=st.none() | SUMS,
+                error=SUMS,
+                power=SUMS,
+                encode_s=SUMS,
+                decode_s=SUMS,
+            ),
+            max_size=2,
+        ).map(tuple),
+    ),
     Done: st.builds(Done, plan=PLANS),
     RunOver: st.just(RunOver()),
     UnknownReference: st.just(UnknownReference()),
@@ -93,6 +115,16 @@ ADAPTERS = st.builds(
     tensors=_named(),
     plan=PLANS,
 )
+DELTAS = st.builds(
+    AdapterDelta,
+    version=NUMBERS,
+    base=NUMBERS,
+    which=tensors(),
+    checksum=tensors(),
+    samples=NUMBERS,
+    losses=st.lists(FLOATS, max_size=3).map(tuple),
+    tensors=_named(),
+)
 SCALARS = st.builds(
     Scalars,
     round=NUMBERS,
@@ -109,6 +141,7 @@ KINDS: dict[type, st.SearchStrategy[Message | Lost | Refusal]] = {
     Gradient: GRADIENTS,
     Scalars: SCALARS,
     Adapter: ADAPTERS,
+    AdapterDelta: DELTAS,
     Lost: st.just(LOST),
     Refusal: REFUSALS,
 }

@@ -118,7 +118,7 @@ def test_a_frame_of_codes_may_be_written_by_hand() -> None:
         ("Gradient", ["none", "float32", 2], GOOD, "unknown codec 'none'"),
         ("Gradient", ["int8", "complex64", 2], GOOD, "the type of rows must be one of"),
         ("Gradient", ["int8", "float32", 3], GOOD, "int8: codes of rows of 3 numbers"),
-        ("Gradient", ["int8", "float32", -2], GOOD, "int8: a row must have at least 1 number, got -2"),
+        ("Gradient", ["int8", "float32", -2], GOOD, "int8: a row must have at least 1 numbers, got -2"),
         ("Gradient", ["int8", "float32", 2**62], GOOD, "int8: codes of rows of 4611686018427387904 numbers"),
         ("Gradient", ["int8", "float32", 2**70], GOOD, "no readable header"),
         ("Gradient", ["int8", "float32", 2.0], GOOD, "damaged"),

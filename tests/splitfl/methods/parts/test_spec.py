@@ -29,7 +29,7 @@ def test_an_incomplete_spec_is_refused(changed: dict[str, Any], complaint: str) 
 
 def test_only_fields_that_few_methods_set_have_defaults() -> None:
     optional = {one.name for one in dataclasses.fields(MethodSpec) if one.default is not dataclasses.MISSING}
-    assert optional == {"dropout", "forward_mode", "local_update", "needs"}
+    assert optional == {"dropout", "forward_mode", "local_update", "needs", "versioned"}
 
 
 def test_a_missing_policy_needs_a_reason() -> None:
