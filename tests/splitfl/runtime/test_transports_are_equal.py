@@ -136,6 +136,7 @@ def test_the_other_transports_give_the_same_bits(road: str, travelled: Any, tmp_
     hard: dict[str, Any] = {
         "method": {"in_flight": 2},
         "adapter": DROPOUT,
+        "codec": {"activation": "delta+int8"},
         "link": LOSSY,
         "federation": {"clients": 2, "rounds": 3},
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from splitfl.config import CodecConfig, RunConfig
+from splitfl.config import RunConfig
 from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import LOST, Activation, Message, UnknownReference
@@ -42,12 +42,10 @@ class Observed:
         self._sent: dict[int, Tensor] = {}
         encode, received = SentReferences.encode, ReceivedReferences.received
 
-        def observed_encode(
-            own: SentReferences, message: Message, envelope: Envelope, codec: CodecConfig
-        ) -> bytes:
+        def observed_encode(own: SentReferences, message: Message, envelope: Envelope, *others: Any) -> bytes:
             if isinstance(message, Activation) and message.hidden is not None:
                 self._sent[envelope.client] = message.hidden
-            return encode(own, message, envelope, codec)
+            return encode(own, message, envelope, *others)
 
         def observed_received(own: ReceivedReferences, client: int, message: Activation) -> Activation | None:
             self.at_call.get(self._calls, lambda own: None)(own)
