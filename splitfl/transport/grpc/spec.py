@@ -97,7 +97,7 @@ def _warning(config: TransportConfig) -> str:
     own = config.of(GrpcSettings)
     if own.secrets or own.tls.tls_ca or own.token_file:
         return ""
-    return "without transport.secrets, anyone who can reach the port can join the run: use closed networks only"
+    return "without transport.secrets, anyone who reaches the port can join the run: use closed networks only"
 
 
 def _diagnose(reach: Reach) -> Diagnosis:
