@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from channel.cell.build_cell import cell_of
 from channel.scenario.load import load
-from experiments.studies import loss_sweep, uplink_share, waveform_snr
+from experiments.studies import codec_front, loss_sweep, uplink_share, waveform_snr
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -126,3 +126,38 @@ def test_the_scenario_of_the_study_has_its_mean_snr_in_both_directions(tmp_path:
     assert models["down"].mean_sinr_db(0).tolist() == pytest.approx([20.0, 20.0], abs=1e-3)
     whole_band_db = 10.0 * math.log10(3.0)
     assert (models["up"].mean_sinr_db(0) - whole_band_db).tolist() == pytest.approx([20.0, 20.0], abs=1e-3)
+
+
+def codec_run(chain: str, seed: int, accuracy: list[float], sent: list[float]) -> dict[str, Any]:
+    full = {"formula_bytes": 4100} if chain == codec_front.SPLITLORA else {}
+    return {"chain": chain, "seed": seed, "accuracy": accuracy, "bytes": sent, **full}
+
+
+CODEC_RUNS = [
+    *(codec_run(codec_front.SPLITLORA, seed, [0.7, 0.8], [2e3, 4e3]) for seed in (0, 1)),
+    *(codec_run(codec_front.PLAIN, seed, [0.6, 0.8], [1e3, 2e3]) for seed in (0, 1)),
+    codec_run("int8", 0, [0.79, 0.79], [250.0, 500.0]),
+    codec_run("int8", 1, [0.70, 0.81], [250.0, 500.0]),
+    *(codec_run("topk", seed, [0.5, 0.7], [10.0, 20.0]) for seed in (0, 1)),
+    *(codec_run("int4", seed, [0.4, 0.6], [125.0, 250.0]) for seed in (0, 1)),
+]
+
+
+def test_codecs_are_compared_at_their_bytes_to_the_target() -> None:
+    rows = {row["chain"]: row for row in codec_front.summarised(CODEC_RUNS)}
+    assert rows["int8"]["target"] == pytest.approx(0.79, abs=1e-9)
+    assert rows["int8"]["to_target"] == 375.0  # after one round of a seed, and two of the other
+    assert rows["int8"]["fewer"] == pytest.approx(4000 / 375)
+    assert rows["topk"]["to_target"] is None
+    best = codec_front.front(list(rows.values()))
+    assert [row["chain"] for row in best] == ["topk", "int8"]
+
+
+def test_the_table_and_the_picture_have_every_chain(tmp_path: Path) -> None:
+    rows = codec_front.summarised(CODEC_RUNS)
+    lines = codec_front.table(rows).splitlines()
+    assert [line.split()[0] for line in lines[1:6]] == ["SplitLoRA", "none", "int8", "topk", "int4"]
+    assert lines[4].split()[-1] == "missed"
+    assert lines[6] == "SplitLoRA by formula: 4.10 kB"
+    (axes,) = codec_front.draw(rows).axes
+    assert {text.get_text() for text in axes.texts} == {row["chain"] for row in rows}
