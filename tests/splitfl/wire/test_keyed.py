@@ -13,6 +13,7 @@ from splitfl.config import CodecConfig
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import LOST, Activation, Done, Gradient, Reply, UnknownReference
 from splitfl.wire import Envelope, Frame
+from splitfl.wire.codec_meter import EVERY, CodecMeter
 from splitfl.wire.codecs.chain import codec_of, keyed_of
 from splitfl.wire.keyed import ReceivedReferences, SentReferences
 from splitfl.wire.reference_rows import unpacked
@@ -165,6 +166,19 @@ def test_whole_rows_and_differences_have_the_same_size(chain: str) -> None:
         taken(receiver, frame)
         sender.answered(Done())
     assert len(sizes) == 1
+
+
+def test_a_meter_measures_differences_against_whole_rows() -> None:
+    sender, meter = SentReferences(), CodecMeter()
+    for _ in range(EVERY):  # of which the first is measured, which is whole
+        sender.encode(activation(hidden(0)), ENVELOPE, CodecConfig(activation="delta+int4"), meter)
+        sender.answered(Done())
+    (first,) = meter.uses()
+    sender.encode(activation(hidden(0)), ENVELOPE, CodecConfig(activation="delta+int4"), meter)
+    (both,) = meter.uses()
+    assert (both.kind, both.codec) == ("activation", "delta+int4")
+    assert both.power == 2 * first.power == pytest.approx(2 * float(hidden(0).square().sum()))
+    assert first.error < both.error < 1.01 * first.error
 
 
 def whole(frame: bytes) -> list[bool]:
