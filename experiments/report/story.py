@@ -186,19 +186,20 @@ def loading_code(run: RunRecord) -> str | None:
 
 def _quantised_loading(model: Mapping[str, Any]) -> tuple[str, str]:
     """The import and the argument with which transformers quantises a model as the run did; else empty."""
+    kept = json.dumps(["classifier", "score", "lm_head"])
+    group = f"granularity=torchao.PerGroup({model.get('quantization_group_size')})"
     config = {
-        "int8": "torchao.Int8WeightOnlyConfig()",
-        "int4": "torchao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=torchao.PerGroup("
-        f"{model.get('quantization_group_size')}))",
+        "int8": f"TorchAoConfig(torchao.Int8WeightOnlyConfig(), modules_to_not_convert={kept})",
+        "int4": f"TorchAoConfig(torchao.IntxWeightOnlyConfig(weight_dtype=torch.int4, {group}), "
+        f"modules_to_not_convert={kept})",
+        "nf4": 'BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", '
+        f"bnb_4bit_compute_dtype=torch.{model.get('dtype')}, llm_int8_skip_modules={kept})",
     }.get(str(model.get("quantization")))
     if config is None:
         return "", ""
-    imports = "import torch\nimport torchao.quantization as torchao\nfrom transformers import TorchAoConfig\n"
-    kept = json.dumps(["classifier", "score", "lm_head"])
-    return imports, (
-        f",\n    quantization_config=TorchAoConfig({config}, modules_to_not_convert={kept}),\n"
-        '    device_map="cpu",\n'
-    )
+    torchao = "import torchao.quantization as torchao\n" if "torchao" in config else ""
+    imports = f"import torch\n{torchao}from transformers import {config.partition('(')[0]}\n"
+    return imports, f',\n    quantization_config={config},\n    device_map="cpu",\n'
 
 
 def _resolved(run: RunRecord) -> RunConfig | None:
