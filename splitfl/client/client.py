@@ -22,11 +22,12 @@ from splitfl.core.messages import (
     Reply,
     RunOver,
 )
-from splitfl.core.state import not_finite
+from splitfl.core.state import not_finite, part, under
 from splitfl.methods.parts.method import ClientMethod
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, Refusal, decode, encode
 from splitfl.wire.codec_meter import CodecMeter
+from splitfl.wire.keyed import SentReferences
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class ClientNode:
         self._reports_speed = reports_speed
         self._flops = self._worked_s = 0.0
         self.codec, self._meter = codec, meter
+        self.references = SentReferences()
         self._method = method
         self._checkpoints = checkpoints
         self._data = data
@@ -98,11 +100,13 @@ class ClientNode:
     def restore(self, round_index: int) -> None:
         """Restores the newest checkpoint at or before this round, or the initial state without one.
 
-        The server sends the aggregated parameters since then; only the client's optimiser steps are lost.
+        Only optimiser steps since then are lost, and if any are, references: the server sends the parameters.
         """
         checkpoint = self._newest(round_index)
-        self._method.restore(checkpoint.tensors if checkpoint is not None else self._first)
+        tensors = checkpoint.tensors if checkpoint is not None else self._first
+        self._method.restore(tensors)
         self._completed = _completed(checkpoint)
+        self.references.restore(part(tensors, "references") if self._completed + 1 == round_index else {})
         self._method.take_flops()  # not reported: the work is lost
 
     def save_checkpoint(self, round_index: int) -> None:
@@ -111,9 +115,9 @@ class ClientNode:
             state = self._method.state()
             self._is_not_finite = not_finite(state) is not None
             if not self._is_not_finite:
-                self._checkpoints.put(
-                    round_index - 1, state, {_UP_TO: str(self._completed), _DATA: self._data}
-                )
+                state = {**state, **under("references", self.references.state())}
+                labels = {_UP_TO: str(self._completed), _DATA: self._data}
+                self._checkpoints.put(round_index - 1, state, labels)
 
     def begin(self, round_index: int) -> tuple[Callable[[Reply], Message | None], Message]:
         """Starts a round: a function from a reply to the next message, and the first message."""
@@ -170,10 +174,8 @@ class ClientNode:
             message = replace(message, is_finite=not self._is_not_finite)
         if self._meter and isinstance(message, Leave):
             message = replace(message, codecs=self._meter.uses())
-        elif self._meter:
-            self._meter.message(message, self.codec)
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap, flops=flops)
-        return encode(message, envelope, self.codec)
+        return self.references.encode(message, envelope, self.codec, self._meter)
 
     def _with_speed(self, begin: Begin) -> Begin:
         speed = self._flops / self._worked_s if self._flops and self._worked_s else None
@@ -184,11 +186,9 @@ class ClientNode:
         """The decoded reply; raises PeerLost for a refusal, WireError for another client's frame."""
         reply, envelope = decode(frame)
         if isinstance(reply, Refusal):
-            raise (
-                RunEnded(f"the server ended the run: {reply.reason}")
-                if reply.is_final
-                else RejoinRequired(reply.reason)
-            )
+            if reply.is_final:
+                raise RunEnded(f"the server ended the run: {reply.reason}")
+            raise RejoinRequired(reply.reason)
         if envelope.client != self.client or envelope.lap != self._lap:
             raise WireError(
                 f"client {self.client} expected the answer to message {self._lap} and got client "
@@ -199,7 +199,7 @@ class ClientNode:
             self.codec = CodecConfig.at_cut(plan.codec) if plan else self.codec
         except ConfigError as error:
             raise WireError(f"client {self.client} got an invalid plan: {error}") from None
-        return reply
+        return self.references.answered(reply)
 
     def _restorable(self) -> tuple[tuple[int, int], ...]:
         """The readable checkpoints, in the form of `Join.checkpoints`."""

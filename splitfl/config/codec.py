@@ -10,7 +10,13 @@ from splitfl.core.registry import registered
 GROUP: Final = "splitfl.codecs"
 """The entry-point group under which other packages register codecs."""
 
-CODECS: Final = ("none", "bf16", "int8", "int4", "uniform", "topk", "lowrank", "huffman", "zstd", "ans")
+DELTA: Final = "delta"
+"""The codec that sends differences from earlier rows of the same sample."""
+
+CODECS: Final = (
+    *("none", "bf16", "int8", "int4", "uniform"),
+    *("topk", "lowrank", "huffman", "zstd", "ans", DELTA),
+)
 """The codecs shipped with splitfl; see `splitfl.wire.codecs`."""
 
 _LONGEST: Final = 120
@@ -64,10 +70,11 @@ class CodecConfig:
     scale per token. `uniform`: indices in steps of `step` times the root mean square of each `block`
     numbers. An entropy coder may follow: `uniform:step=0.75:block=256+huffman`, or `zstd`, or `ans`, for a
     message of no fixed size. A projection may precede: `topk:fraction=0.05+int8` sends the largest numbers of
-    each token alone, `lowrank:rank=8+int8` coordinates along the leading directions of the message. Other
-    packages may add codecs (`splitfl list codecs`). `gradient` applies to both directions if a method also
-    sends gradients up. `hybrid` uses a gradient only in products with random perturbations, whose noise far
-    exceeds the quantisation noise of `int4`.
+    each token alone, `lowrank:rank=8+int8` coordinates along the leading directions of the message.
+    `delta:every=8+` before all of them encodes the differences of an activation from the last one of the same
+    samples. Other packages may add codecs (`splitfl list codecs`). `gradient` applies to both directions if a
+    method also sends gradients up. `hybrid` uses a gradient only in products with random perturbations, whose
+    noise far exceeds the quantisation noise of `int4`.
 
     `adapter_up` and `adapter_down` encode the differences of a client's adapters to those that it holds
     from the server. With `error_feedback` a client adds the error of its last upload to the next one.

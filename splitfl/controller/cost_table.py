@@ -20,7 +20,7 @@ UNITS: Final[Mapping[str, str]] = {"seconds": "s", "bytes": "B", "joules": "J"}
 class ClientMemory:
     """Memory of a client's pieces in bytes; `saved_bytes` are its largest batch's saved tensors.
 
-    `codec_bytes` are the adapters and errors that differences are encoded with.
+    `codec_bytes` are the adapters, errors and rows that differences are encoded with.
     """
 
     parameter_bytes: int

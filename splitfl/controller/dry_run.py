@@ -78,7 +78,8 @@ def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
         nodes = [ClientNode(at, client, codec=config.codec) for at, client in enumerate(clients)]
         run_inproc(config, nodes, server_loop)
     memory = tuple(
-        _memory(own, client, config.train.accumulate) for own, client in zip(pieces, clients, strict=True)
+        _memory(own, client, config.train.accumulate, node.references.nbytes)
+        for own, client, node in zip(pieces, clients, nodes, strict=True)
     )
     return DryRun(ledger=ledger, virtual_s=watcher.finish_s, clients=memory)
 
@@ -139,7 +140,7 @@ def _options_of(config: RunConfig) -> Table:
     return dry_run_table(config, candidates(config.auto), partial(with_single_plan, config))
 
 
-def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int) -> ClientMemory:
+def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int, reference_bytes: int) -> ClientMemory:
     held = {id(value): value for piece in pieces.made for value in piece.parameters()}.values()
     trained = sum(value.nbytes for piece in pieces.made for value in trainable(piece).values())
     state = client.state()
@@ -151,7 +152,7 @@ def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int) -> ClientM
         gradient_bytes=trained * (1 + is_summing) if saved or moments else 0,
         optimiser_bytes=sum(value.nbytes for value in moments.values()),
         saved_bytes=saved,
-        codec_bytes=sum(value.nbytes for value in part(state, "codec").values()),
+        codec_bytes=sum(value.nbytes for value in part(state, "codec").values()) + reference_bytes,
     )
 
 

@@ -123,7 +123,15 @@ class RunOver:
     """The server's reply to a `Begin` after the last round of the run."""
 
 
-Control = Begin | NotSelected | Skip | Absent | Join | Joined | Leave | Done | RunOver
+@dataclass(frozen=True, kw_only=True)
+class UnknownReference:
+    """The reply to an `Activation` of differences from rows that the server does not hold.
+
+    The step is lost; the client must send the next rows of these samples whole.
+    """
+
+
+Control = Begin | NotSelected | Skip | Absent | Join | Joined | Leave | Done | RunOver | UnknownReference
 """Messages without tensors; the ledger and the report count them as one kind."""
 
 
@@ -133,13 +141,15 @@ class Activation:
 
     `ids_B` name the samples (int64). `hidden` is (B, T, D), or None if the server
     has cached these samples. `context` has masks and positions, never token ids. `labels`
-    is (B,) for classification, (B, T) for language models.
+    is (B,) for classification, (B, T) for language models. With `reference_B` (int64) `hidden` holds
+    differences from earlier rows of the same samples; see `splitfl.wire.keyed`.
     """
 
     ids_B: Tensor
     hidden: Tensor | None = None
     context: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
+    reference_B: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from splitfl.accounting.flops import cost
 from splitfl.config import NoSettings, RunConfig
+from splitfl.config.codec import DELTA, stages_of
+from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Begin, Done, Message, Reply
 from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.data.batch import Batch
@@ -205,6 +207,16 @@ def local_update(parts: LocalParts) -> LocalUpdate:
     return FrozenHead(SplitPass(parts.trainer, settings, parts.head))
 
 
+def refuse_differences(config: RunConfig, kind: str, num_blocks: int) -> None:
+    """ConfigError for activations as differences from earlier ones of the same sample."""
+    (name, _), *_ = stages_of(config.codec.activation)
+    if name == DELTA:
+        raise ConfigError(
+            f"codec.activation must not send differences with the method {config.method.name!r}, which sends "
+            f"each sample's activation once, got {config.codec.activation!r}"
+        )
+
+
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """The client's side, with a head without adapters."""
     return FrozenClient(pieces.head(is_bare=True), batches, steps)
@@ -246,5 +258,5 @@ SPEC = spec.MethodSpec(
     dropout=("head", "body"),
     shardable=True,
     local_update=LocalUpdateSpec(make=local_update, trains_head=False),
-    refusals=(),
+    refusals=(refuse_differences,),
 )

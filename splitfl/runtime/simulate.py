@@ -81,6 +81,7 @@ def _run_round(
 
 def _rejoin(node: ClientNode, server_loop: ServerLoop, completed: int) -> None:
     node.restore(completed + 1)
+    node.references.restore({})  # its checkpoint was older than the round that it returns with
     server_loop.membership.joins(node.client, lambda _: completed)
 
 

@@ -4,6 +4,7 @@ Decode, channel, erasure, computation, encoding, channel, accounting, in this or
 every service order.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from channel.core.link import Delivery
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import Diverged, WireError
 from splitfl.core.events import Events
-from splitfl.core.messages import LOST, Activation, Begin, Done, Lost, Message, Reply
+from splitfl.core.messages import LOST, Activation, Begin, Done, Lost, Message, Reply, UnknownReference
 from splitfl.core.state import State, part, under
 from splitfl.methods.parts.method import BatchServer, ServerMethod, ServerReply, Turn
 from splitfl.server.divergence import ADVICE
@@ -22,6 +23,9 @@ from splitfl.server.virtual_clock import Crossing, Load, VirtualClock
 from splitfl.transport.base.carrier import Carrier
 from splitfl.wire import Envelope, Frame, codec_name, encode
 from splitfl.wire.codec_meter import CodecMeter
+from splitfl.wire.keyed import ReceivedReferences
+
+log = logging.getLogger(__name__)
 
 
 class Exchange:
@@ -55,6 +59,7 @@ class Exchange:
         self._clock = clock
         self._erasure = erasure
         self._recovery = _WholeMessages() if erasure.is_reliable else erasure
+        self._references = ReceivedReferences()
         self._events = events
         self._watcher = watcher
         self._codec = codec
@@ -70,14 +75,19 @@ class Exchange:
         return self._clock.round_began_s
 
     def state(self) -> State:
-        """The clock, the erasure policies and the controller; see Stateful. Only valid between rounds."""
+        """The clock, the erasure policies, references and the controller; see Stateful.
+
+        Only valid between rounds.
+        """
         controller = under("controller", self._controller.state()) if self._controller else {}
-        return under("clock", self._clock.state()) | under("erasure", self._erasure.state()) | controller
+        erasure = under("erasure", self._erasure.state()) | under("references", self._references.state())
+        return under("clock", self._clock.state()) | erasure | controller
 
     def restore(self, state: State) -> None:
         """See Stateful."""
         self._clock.restore(part(state, "clock"))
         self._erasure.restore(part(state, "erasure"))
+        self._references.restore(part(state, "references"))
         if self._controller:
             self._controller.restore(part(state, "controller"))
 
@@ -107,8 +117,9 @@ class Exchange:
     def compute(self, turns: Sequence[Turn], ups: Sequence[Crossing | None]) -> list[ServerReply | None]:
         """The method's replies to messages that are served together; None for each that is lost or missing.
 
-        The activations that were received are one batch of the body. Raises Diverged for a client whose own
-        state is not finite.
+        The activations that were received are one batch of the body. For one of differences from rows that
+        are not held here, the reply is an `UnknownReference`. Raises Diverged for a client whose own state is
+        not finite.
         """
         messages = [
             self._received(turn, up) if up is not None else None for turn, up in zip(turns, ups, strict=True)
@@ -197,11 +208,13 @@ class Exchange:
     def commit(self, turn: Turn, outcome: ServerReply | None, *, ends_round: bool) -> None:
         """Makes the work part of the state, and ends the round with its last turn.
 
+        The method takes a message with an unknown reference for a lost one.
         Raises Diverged, with the client, round and step, for a loss beyond the bound.
         """
         if outcome is not None and outcome.losses:
             self._note(turn, outcome)
-        self._server.commit(self._planned(turn), outcome)
+        is_unknown = outcome is not None and isinstance(outcome.reply, UnknownReference)
+        self._server.commit(self._planned(turn), None if is_unknown else outcome)
         if ends_round:
             self.merge(turn.round)
             self.end(turn.round)
@@ -232,6 +245,11 @@ class Exchange:
 
     def _received(self, turn: Turn, up: Crossing) -> Message | None:
         message = self._recovery.received(up)
+        if isinstance(message, Activation) and message.reference_B is not None:
+            whole = self._references.received(turn.client, message)
+            if whole is None:
+                log.warning("client %d, round %d: unknown reference, step lost", turn.client, turn.round)
+            return whole or UnknownReference()
         if isinstance(message, Begin):
             if not message.is_finite:
                 raise Diverged(
@@ -243,6 +261,8 @@ class Exchange:
         return message
 
     def _reply_to(self, turn: Turn, message: Message | None) -> ServerReply | None:
+        if isinstance(message, UnknownReference):
+            return ServerReply(reply=message)
         return self._server.compute(self._planned(turn), message) if message is not None else None
 
     def _planned(self, turn: Turn) -> Turn:

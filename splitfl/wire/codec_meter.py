@@ -6,6 +6,7 @@ A sampled message is encoded and decoded once more, beside its way through the r
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -28,20 +29,30 @@ class CodecMeter:
         self._seen: defaultdict[str, int] = defaultdict(int)
         self._uses: dict[tuple[str, str], CodecUse] = {}
 
-    def message(self, message: Message, codec: CodecConfig) -> None:
-        """Takes a message about to be sent, with its sender's codecs; ignores one without encoded rows."""
-        name = codec_name(codec, message)
-        if name != "none" and (rows := getattr(message, ROWS[type(message).__name__])) is not None:
-            self.rows(type(message).__name__.lower(), [rows.detach().cpu()], name)
+    def message(self, message: Message, codec: CodecConfig, whole: Tensor | None = None) -> None:
+        """Takes a message about to be sent, with its sender's codecs; ignores one without encoded rows.
 
-    def rows(self, kind: str, several: Sequence[Tensor], codec: str) -> None:
-        """Takes the rows (..., D) of one message, which may be several tensors of different width."""
+        The error of differences is relative to the `whole` rows.
+        """
+        kind, name = type(message).__name__.lower(), codec_name(codec, message)
+        if name != "none" and (rows := getattr(message, ROWS[type(message).__name__])) is not None:
+            self.rows(kind, [rows.detach().cpu()], name, getattr(codec, kind), whole)
+
+    def rows(
+        self, kind: str, several: Sequence[Tensor], codec: str, chain: str = "", whole: Tensor | None = None
+    ) -> None:
+        """Takes the rows (..., D) of one message, which may be several tensors of different width.
+
+        Of differences, `chain` is the setting and `whole` the rows that their error is relative to.
+        """
         self._seen[kind] += 1
         if self._seen[kind] % EVERY == 1:
             for rows in several:
                 if rows.numel():
                     use = measured(kind, rows, codec)
-                    key = (kind, codec)
+                    power = use.power if whole is None else _power(whole.detach())
+                    use = replace(use, codec=chain or codec, power=power)
+                    key = (kind, use.codec)
                     self._uses[key] = summed(self._uses[key], use) if key in self._uses else use
 
     def uses(self) -> tuple[CodecUse, ...]:
@@ -65,10 +76,14 @@ def measured(kind: str, rows: Tensor, codec: str) -> CodecUse:
         coded_bytes=sum(part.nbytes for part in coded.parts.values()),
         entropy_bits=sum(map(entropy_bits, streams(coded.parts, rows.shape[-1]))) if streams else None,
         error=float((decoded.to(torch.float64) - exact).square().sum()),
-        power=float(exact.square().sum()),
+        power=_power(rows),
         encode_s=encoded_s - began_s,
         decode_s=decoded_s - encoded_s,
     )
+
+
+def _power(rows: Tensor) -> float:
+    return float(rows.to(torch.float64).square().sum())
 
 
 def entropy_bits(symbols: Tensor) -> float:

@@ -22,6 +22,7 @@ from torch import Tensor
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import LOST, Lost, Message, Reply
+from splitfl.wire.codecs.chain import keyed_of
 from splitfl.wire.rows import Coded, decode_rows, encode_rows, received_codec
 
 VERSION: Final = "2"
@@ -117,9 +118,9 @@ def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EX
 
 
 def codec_name(codec: CodecConfig, message: Reply | Refusal) -> str:
-    """The codec of this message's rows; `none` without rows."""
+    """The codec of this message's rows, as its frame names it; `none` without rows."""
     kind = type(message).__name__
-    return str(getattr(codec, kind.lower())) if kind in ROWS else "none"
+    return keyed_of(getattr(codec, kind.lower()))[1] if kind in ROWS else "none"
 
 
 def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refusal, Envelope]:

@@ -7,7 +7,8 @@ from splitfl.config.codec import GROUP
 from splitfl.core.registry import Registry
 from splitfl.wire.codecs.ans import ANS
 from splitfl.wire.codecs.bf16 import BF16
-from splitfl.wire.codecs.codec import Codec, CodecStage, EntropyCoder, Parts, Projection
+from splitfl.wire.codecs.codec import Codec, CodecStage, EntropyCoder, KeyedCodec, Parts, Projection
+from splitfl.wire.codecs.delta import DELTA
 from splitfl.wire.codecs.huffman import HUFFMAN
 from splitfl.wire.codecs.int4 import INT4
 from splitfl.wire.codecs.int8 import INT8
@@ -17,7 +18,7 @@ from splitfl.wire.codecs.topk import TOPK
 from splitfl.wire.codecs.uniform import UNIFORM
 from splitfl.wire.codecs.zstd import ZSTD
 
-__all__ = ["CODECS", "Codec", "CodecStage", "EntropyCoder", "Parts", "Projection"]
+__all__ = ["CODECS", "Codec", "CodecStage", "EntropyCoder", "KeyedCodec", "Parts", "Projection"]
 
 CODECS: Final = Registry(
     GROUP,
@@ -33,5 +34,6 @@ CODECS: Final = Registry(
         "huffman": HUFFMAN,
         "zstd": ZSTD,
         "ans": ANS,
+        "delta": DELTA,
     },
 )

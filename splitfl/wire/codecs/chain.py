@@ -1,6 +1,7 @@
 """Codecs by the text of a setting or of a frame: a projection, a codec of rows and an entropy coder.
 
-A chain has one of each at most, in this order; numbers after a projection alone stay as they are.
+A chain has one of each at most, in this order; numbers after a projection alone stay as they are. In a
+setting a keyed codec may precede them.
 """
 
 import inspect
@@ -9,7 +10,7 @@ from functools import lru_cache
 
 from splitfl.config.codec import stages_of
 from splitfl.core.errors import ConfigError
-from splitfl.wire.codecs import CODECS, Codec, CodecStage, EntropyCoder, Projection
+from splitfl.wire.codecs import CODECS, Codec, CodecStage, EntropyCoder, KeyedCodec, Projection
 from splitfl.wire.codecs.entropy import entropy_coded
 from splitfl.wire.codecs.none import NONE
 from splitfl.wire.codecs.projected import projected
@@ -23,6 +24,26 @@ def codec_of(chain: str) -> Codec:
     """
     codec = CODECS.get(chain)
     return codec if isinstance(codec, Codec) else _composed(chain)
+
+
+@lru_cache(maxsize=128)
+def keyed_of(chain: str) -> tuple[KeyedCodec | None, str]:
+    """The keyed codec at the start of a chain, None without one, and the rest, which a frame names.
+
+    Raises ConfigError for a keyed codec that no codec of rows follows, and as `codec_of` for its options.
+    """
+    first, _, rest = chain.partition("+")
+    ((name, options),) = stages_of(first)
+    if not isinstance(CODECS.get(name), KeyedCodec):
+        return None, chain
+    if rest in ("", "none"):
+        raise ConfigError(
+            f"the codec {name!r} must be followed by one that rounds the differences, as in "
+            f"'{name}+int8', got {chain!r}"
+        )
+    keyed = _configured(name, options)
+    assert isinstance(keyed, KeyedCodec)
+    return keyed, rest
 
 
 @lru_cache(maxsize=128)

@@ -83,6 +83,17 @@ class Projection(CodecStage):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeyedCodec(CodecStage):
+    """Differences from earlier rows of the same sample, which the codec of rows behind it encodes.
+
+    A sample's rows are sent whole the first time, and then every `every`-th time (0: only the first time).
+    See `splitfl.wire.keyed`.
+    """
+
+    every: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class EntropyCoder(CodecStage):
     """A lossless coder of bytes.
 

@@ -151,7 +151,7 @@ def test_the_other_transports_give_the_same_bits(
     hard: dict[str, Any] = {
         "method": method,
         "adapter": DROPOUT,
-        "codec": CODED,
+        "codec": {**CODED, "activation": "delta+int8"},
         "link": LOSSY,
         "federation": {"clients": 2, "rounds": 3},
     }
@@ -189,6 +189,7 @@ def test_rpc_gives_the_same_bits_for_every_method(case: str, travelled: Any, tmp
     ("name", "codec"),
     [
         ("sfl-v2", {"activation": "int8", "gradient": "bf16"}),
+        ("sfl-v2", {"activation": "delta+uniform:step=0.75+huffman", "gradient": "int8"}),
         pytest.param("hybrid", {"activation": "bf16", "gradient": "int4"}, marks=pytest.mark.long),
         pytest.param(
             "ushape", dict.fromkeys(("activation", "output", "gradient"), "int8"), marks=pytest.mark.long

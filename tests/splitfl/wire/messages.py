@@ -25,6 +25,7 @@ from splitfl.core.messages import (
     RunOver,
     Scalars,
     Skip,
+    UnknownReference,
 )
 from splitfl.wire import Envelope, Refusal
 
@@ -94,6 +95,7 @@ CONTROLS: dict[type, st.SearchStrategy[Message]] = {
     ),
     Done: st.builds(Done, plan=PLANS),
     RunOver: st.just(RunOver()),
+    UnknownReference: st.just(UnknownReference()),
 }
 ACTIVATIONS = st.builds(
     Activation,
@@ -101,6 +103,7 @@ ACTIVATIONS = st.builds(
     hidden=st.none() | tensors(),
     context=_named(),
     labels=st.none() | tensors(),
+    reference_B=st.none() | tensors(),
 )
 OUTPUTS = st.builds(Output, ids_B=tensors(), hidden=tensors())
 GRADIENTS = st.builds(Gradient, ids_B=tensors(), grad=tensors(), loss=st.none() | FLOATS)

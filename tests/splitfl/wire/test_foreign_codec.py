@@ -172,7 +172,8 @@ def test_where_it_is_not_installed_it_is_refused_by_name(site_packages: Path) ->
         rows = torch.ones(1, 2)
         raw = encode(Gradient(ids_B=torch.arange(1), grad=rows), HERE, CodecConfig(gradient="peaks"))
     with pytest.raises(
-        ConfigError, match=r"unknown codec.activation 'peaks'; have ans, bf16, huffman, int4, int8, lowrank,"
+        ConfigError,
+        match=r"unknown codec.activation 'peaks'; have ans, bf16, delta, huffman, int4, int8, lowrank",
     ):
         from_dict(BOTH)
     with pytest.raises(WireError, match="unknown codec 'peaks'; have none, bf16, int8, int4"):
