@@ -81,13 +81,19 @@ class ClientNode:
         self._lap = 0
 
     @classmethod
-    def of(cls, experiment: Experiment, client: int, checkpoints: CheckpointStore | None = None) -> Self:
-        """Client `client` of this experiment."""
+    def of(
+        cls,
+        experiment: Experiment,
+        client: int,
+        checkpoints: CheckpointStore | None = None,
+        make_method: Callable[[int], ClientMethod] | None = None,
+    ) -> Self:
+        """Client `client` of this experiment; `make_method` replaces `Experiment.client_method`."""
         config = experiment.config
         is_measured = config.auto.speed == "measured"
         return cls(
             client,
-            experiment.client_method(client),
+            (make_method or experiment.client_method)(client),
             checkpoints,
             config.codec,
             reports_speed=is_measured,

@@ -4,7 +4,6 @@ import time
 from contextlib import ExitStack, closing
 from functools import partial
 
-from splitfl.client.client import ClientNode
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import Diverged
@@ -13,6 +12,7 @@ from splitfl.runtime.clients import StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import ControllerFor, Ended, NewFolder, serve
 from splitfl.runtime.simulate import run_inproc
+from splitfl.runtime.simulated_clients import SimulatedClients
 from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
@@ -79,10 +79,7 @@ def _run_in_one_process(
         check_run(experiment.config.fault_tolerance, time.monotonic() - began_s)
 
     checkpoint_folder = folder / "checkpoint"
-    nodes = [
-        ClientNode.of(experiment, client, CheckpointStore.of_client(checkpoint_folder / f"client-{client}"))
-        for client in range(experiment.config.federation.clients)
-    ]
+    clients = SimulatedClients(experiment, checkpoint_folder)
     newest = CheckpointStore(checkpoint_folder).newest()
     for damage in newest.unreadable if newest is not None else ():
         screen.note(f"{damage}; using the one before")
@@ -90,10 +87,14 @@ def _run_in_one_process(
     controller = controller_for(experiment.config)
     with Run(experiment, folder, screen, newest, controller, track, carrier) as server_run:
         try:
-            for node in nodes:
-                node.restore(server_run.first_round)
+            first_round = server_run.first_round
+            clients.restore(first_round)
             run_inproc(
-                experiment.config, nodes, server_run.server_loop, server_run.first_round, on_round=check_time
+                experiment.config,
+                clients,
+                server_run.server_loop,
+                server_run.first_round,
+                on_round=check_time,
             )
         except Diverged as error:
             raise server_run.diverged(error) from None

@@ -1,14 +1,15 @@
 """All clients and the server in one process and thread: the reference for all transports."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Set
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 
 from splitfl.client.client import ClientNode, is_over
 from splitfl.config import RunConfig
-from splitfl.core.messages import Absent, Begin, Leave, Message, Reply
+from splitfl.core.messages import Begin, Leave, Message, NotSelected, Reply
 from splitfl.federation.selection import Selection
 from splitfl.federation.staleness import most_rounds
 from splitfl.server.absences import Schedule
@@ -16,12 +17,21 @@ from splitfl.server.async_server import AsyncServer
 from splitfl.server.cell_server import CellServer
 from splitfl.server.server_loop import ServerLoop
 from splitfl.server.service_order import Turns
-from splitfl.wire import Frame
+from splitfl.server.sync_server import SyncServer
+from splitfl.wire import Envelope, Frame, encode
+
+
+class Nodes(Protocol):
+    """Clients by index, from 0 on."""
+
+    def __getitem__(self, client: int, /) -> ClientNode: ...
+
+    def __len__(self) -> int: ...
 
 
 def run_inproc(
     config: RunConfig,
-    nodes: list[ClientNode],
+    nodes: Nodes,
     server_loop: ServerLoop,
     first_round: int = 0,
     *,
@@ -36,43 +46,55 @@ def run_inproc(
     if isinstance(server_loop, CellServer | AsyncServer):
         _run_concurrently(config, nodes, server_loop, first_round, on_round)
         return
+    assert isinstance(server_loop, SyncServer)
+    took_part: set[int] = set()
     for round_index in range(first_round, config.federation.rounds):
         on_round()
-        _run_round(config, nodes, server_loop, round_index, schedule or Schedule())
-    for node in nodes:
-        _exchange(config, node, server_loop, Leave())
+        took_part = _run_round(config, nodes, server_loop, round_index, schedule or Schedule(), took_part)
+    for client in range(len(nodes)):
+        server_loop.membership.left[client] = Leave()
 
 
 def _run_round(
-    config: RunConfig, nodes: list[ClientNode], server_loop: ServerLoop, round_index: int, schedule: Schedule
-) -> None:
+    config: RunConfig,
+    nodes: Nodes,
+    server_loop: SyncServer,
+    round_index: int,
+    schedule: Schedule,
+    took_part_before: Set[int],
+) -> set[int]:
+    """Runs a round; returns the clients that took part in it.
+
+    A client that is not selected costs no message; it saves its state if it took part in the round before.
+    """
     turns, selection = Turns(config.train.seed, round_index, len(nodes), 0), Selection.of(config)
     resume: dict[int, Callable[[Reply], Message | None]] = {}
     pending: dict[int, Message | None] = {}
-    for node in nodes:
-        client = node.client
+    for client in range(len(nodes)):
         if (client, round_index) in schedule.back:
-            _rejoin(node, server_loop, schedule.back[client, round_index])
+            _rejoin(nodes[client], server_loop, schedule.back[client, round_index])
         if schedule.absent.get((client, round_index)) == 0:
             if (client, round_index - 1) not in schedule.absent:
-                node.save_checkpoint(round_index)
-            message: Message = Absent()
+                nodes[client].save_checkpoint(round_index)
         elif selection.takes_part(client, round_index):
-            resume[client], message = node.begin(round_index)
-        else:
-            message = node.skip_round(round_index)
+            resume[client], pending[client] = nodes[client].begin(round_index)
+        elif client in took_part_before:
+            nodes[client].save_checkpoint(round_index)
+        message = pending.get(client)
         turns.begin(client, message.steps + 1 if isinstance(message, Begin) else 1)
-        pending[client] = message
     for client, lap in (*((client, 0) for client in range(len(nodes))), *turns.order()):
         if lap >= schedule.absent.get((client, round_index), lap + 1):
             server_loop.membership.pass_turn(client)
-            continue
-        message_now = pending[client]
-        assert message_now is not None, "a client announced more messages than it has"
-        reply = _exchange(config, nodes[client], server_loop, message_now)
-        if client in resume:
+        elif client not in resume:
+            with threads(config.server.threads):
+                server_loop.skip_round(client)
+        else:
+            message = pending[client]
+            assert message is not None, "a client announced more messages than it has"
+            reply = _exchange(config, nodes[client], server_loop, message)
             with threads(config.client.threads):
                 pending[client] = resume[client](reply)
+    return set(resume)
 
 
 def _rejoin(node: ClientNode, server_loop: ServerLoop, completed: int) -> None:
@@ -82,7 +104,7 @@ def _rejoin(node: ClientNode, server_loop: ServerLoop, completed: int) -> None:
 
 def _run_concurrently(
     config: RunConfig,
-    nodes: list[ClientNode],
+    nodes: Nodes,
     server_loop: CellServer | AsyncServer,
     first_round: int,
     on_message: Callable[[], None],
@@ -90,38 +112,46 @@ def _run_concurrently(
     """Each client computes once it has its reply; virtual time advances after the last one has sent."""
     replies: deque[tuple[int, bytes]] = deque()
 
-    def send(client: int, message: Message) -> None:
+    def send(client: int, frame: bytes) -> None:
         on_message()
         with threads(config.server.threads):
-            server_loop.post(
-                Frame(nodes[client].frame(message)), lambda frame: replies.append((client, frame))
-            )
+            server_loop.post(Frame(frame), lambda reply: replies.append((client, reply)))
 
-    generators = [_messages(config, node, first_round) for node in nodes]
+    generators = [_frames(config, nodes, client, first_round) for client in range(len(nodes))]
     for client, generator in enumerate(generators):
         send(client, next(generator))
     while replies:
-        client, frame = replies.popleft()
-        reply = nodes[client].reply(frame)
+        client, reply = replies.popleft()
         try:
             with threads(config.client.threads):
-                message = generators[client].send(reply)
+                frame = generators[client].send(reply)
         except StopIteration:
             continue
-        send(client, message)
+        send(client, frame)
 
 
-def _messages(config: RunConfig, node: ClientNode, first_round: int) -> Generator[Message, Reply, None]:
-    """All messages of a client from `first_round` on; resumed with replies."""
+def _frames(config: RunConfig, nodes: Nodes, client: int, first_round: int) -> Generator[bytes, bytes, None]:
+    """All frames of a client from `first_round` on; resumed with those of the replies.
+
+    A client is built once it is selected, and saves its state after a round that it took part in.
+    """
+    selection, took_part = Selection.of(config), False
     for round_index in range(first_round, most_rounds(config.federation)):
+        if not selection.takes_part(client, round_index):
+            if took_part:
+                nodes[client].save_checkpoint(round_index)
+            yield encode(NotSelected(), Envelope(client=client, round=round_index, lap=0))
+            took_part = False
+            continue
+        node, took_part = nodes[client], True
         resume, first = node.begin(round_index)
         pending: Message | None = first
         while pending is not None:
-            reply = yield pending
+            reply = node.reply((yield node.frame(pending)))
             if is_over(reply):
                 break
             pending = resume(reply)
-    yield Leave()
+    yield encode(Leave(), Envelope(client=client, round=most_rounds(config.federation), lap=0))
 
 
 def _exchange(config: RunConfig, node: ClientNode, server_loop: ServerLoop, message: Message) -> Reply:
@@ -135,6 +165,9 @@ def _exchange(config: RunConfig, node: ClientNode, server_loop: ServerLoop, mess
 def threads(count: int) -> Iterator[None]:
     """Sets torch's number of threads within the context."""
     before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
     torch.set_num_threads(count)
     try:
         yield

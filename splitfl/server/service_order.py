@@ -24,11 +24,13 @@ class Turns:
         self._seed = seed
         self._clients = clients
         self._laps: dict[int, int] = {}
+        self._num_turns = 0
         self._positions: dict[tuple[int, int], int] = {}
         self._order: list[tuple[int, int]] = []
 
     def begin(self, client: int, laps: int) -> None:
         """This client begins a round of `laps` laps, including lap 0."""
+        self._num_turns += laps - self._laps.get(client, 0)
         self._laps[client] = laps
         if len(self._laps) == self._clients:
             self._order = self.order()
@@ -43,7 +45,7 @@ class Turns:
         return self.base + client if lap == 0 else self._positions.get((client, lap))
 
     def client_at(self, position: int) -> int | None:
-        """The client client_at message has this position; None while it is not known."""
+        """The client whose message has this position; None while it is not known."""
         place = position - self.base
         if place < self._clients:
             return place
@@ -60,11 +62,11 @@ class Turns:
         """The first position after this round; None while it is not known."""
         if len(self._laps) < self._clients:
             return None
-        return self.base + sum(self._laps.values())
+        return self.base + self._num_turns
 
     def _drawn(self, lap: int) -> list[int]:
         order = stream(self._seed, "turns", self.round_index, lap).permutation(self._clients)
-        return [int(client) for client in order if lap < self._laps[int(client)]]
+        return [client for client in order.tolist() if lap < self._laps[client]]
 
 
 class ServiceOrder:
@@ -88,7 +90,7 @@ class ServiceOrder:
         self._failure: Exception | None = None
 
     def start_at(self, round_index: int, position: int) -> None:
-        """Starts with this round, client_at first message has this position in the whole run."""
+        """Starts with this round, whose first message has this position in the whole run."""
         with self._lock:
             self._turns = Turns(self._seed, round_index, self._clients, position)
             self._admitted = self._committed = position
@@ -97,7 +99,7 @@ class ServiceOrder:
         """Waits for this message's turn to be worked on; returns its position.
 
         `alone`: everything before it must be committed, not merely in progress.
-        Raises WireError for a message client_at turn is over or can never come.
+        Raises WireError for a message whose turn is over or can never come.
         """
 
         def position() -> int | None:
@@ -128,7 +130,7 @@ class ServiceOrder:
             self._notify(self._admitted)
 
     def awaited(self) -> tuple[int, int | None]:
-        """The position that is admitted next, and client_at it is, if that is known."""
+        """The position that is admitted next, and whose it is, if that is known."""
         with self._lock:
             return self._admitted, self._turns.client_at(self._admitted)
 

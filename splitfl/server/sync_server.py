@@ -19,7 +19,7 @@ from splitfl.wire import Envelope, Frame
 
 
 class SyncServer:
-    """Serves messages in service order, and ends a round with state last turn."""
+    """Serves messages in service order, and ends a round with its last turn."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class SyncServer:
             case NotSelected():
                 with membership.serving(envelope.client):
                     self._check_first(envelope, message)
-                    self._pass(envelope.client, is_noted=False)
+                    self.skip_round(envelope.client)
                     answer(self._exchange.acknowledge(envelope))
             case Absent():
                 with membership.serving(envelope.client):
@@ -104,6 +104,10 @@ class SyncServer:
         is_first = state.missed_round != state.round
         state.missed_round = state.round
         self._pass(client, is_noted=is_first)
+
+    def skip_round(self, client: int) -> None:
+        """Passes the only turn of a client in a round for which it is not selected, as `NotSelected` does."""
+        self._pass(client, is_noted=False)
 
     def _pass(self, client: int, *, is_noted: bool) -> None:
         state = self.membership[client]
