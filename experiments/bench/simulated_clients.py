@@ -1,13 +1,13 @@
 """Up to 10,000 clients in one process, 100 of them in each round, with a tiny model.
 
 The model is so small that a plain loop takes a few milliseconds for a client's round: one step of two texts
-of 16 tokens. Start-up is the CPU time of building a further client, without reading its data; memory is that
-of a client after a round, without its trained tensors and their moments, so it includes its data.
+of 16 tokens. Start-up is the CPU time of reading a further client's data and building it; memory is that of
+a client after a round, without its trained tensors and their moments, so it includes its data.
 """
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -20,11 +20,12 @@ from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
 from splitfl.accounting.ledger import Ledger
+from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
 from splitfl.core.allocator import keep_freed_memory, resident_bytes
 from splitfl.core.events import Events
+from splitfl.federation.selection import Selection
 from splitfl.runtime.simulate import run_inproc
-from splitfl.runtime.simulated_clients import SimulatedClients
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
@@ -92,7 +93,7 @@ def _measure(hand: Hand, setting: Setting, clients: int, selected: int) -> None:
     state_bytes = 3 * sum(value.nbytes for value in shared.method(0).state().values())  # and two moments
     start_s = _start_s(shared, min(clients, _FEW))
     loop_s = _loop_s(setting)
-    nodes = SimulatedClients(experiment, setting.folder / "none")
+    nodes = [ClientNode.of(experiment, client, None, shared.method) for client in range(clients)]
     round_s, idle_bytes = _rounds(experiment, nodes, setting.folder / f"{clients}.jsonl")
     own_bytes = idle_bytes - state_bytes
     hand(
@@ -101,35 +102,40 @@ def _measure(hand: Hand, setting: Setting, clients: int, selected: int) -> None:
 
 
 def _start_s(shared: SharedClients, clients: int) -> float:
-    """CPU seconds of building a client, without those of reading its data."""
-
-    def each_s(act: Callable[[int], object]) -> float:
-        began_s = time.process_time()
-        for client in range(clients):
-            act(client)
-        return (time.process_time() - began_s) / clients
-
-    return each_s(shared.method) - each_s(shared.check)
+    """CPU seconds of reading a client's data and building it."""
+    began_s = time.process_time()
+    for client in range(clients):
+        shared.method(client).state()
+    return (time.process_time() - began_s) / clients
 
 
-def _rounds(experiment: Experiment, nodes: SimulatedClients, events: Path) -> tuple[float, float]:
+def _rounds(experiment: Experiment, nodes: Sequence[ClientNode], events: Path) -> tuple[float, float]:
     """CPU seconds of a client's round, and resident bytes of a client after it.
 
-    Memory grows by the clients that are built after the first rounds.
+    Memory grows by the clients that take part for the first time after the first rounds.
     """
     config = experiment.config
     with Events(events) as written:
         server = experiment.server_method()
-        loop = server_loop_of(experiment, server, Ledger(), written, _Unwatched())
+        ledger = Ledger()
+        loop = server_loop_of(experiment, server, ledger, written, _Closing(ledger))
         run_inproc(_until(config, _WARM_UP), nodes, loop)
         gc.collect()
-        built, bytes_before, began_s = nodes.built, resident_bytes(), time.process_time()
+        bytes_before, began_s = resident_bytes(), time.process_time()
         run_inproc(config, nodes, loop, _WARM_UP)
         round_s = time.process_time() - began_s
         gc.collect()
         grown_bytes = resident_bytes() - bytes_before
     served = config.fault_tolerance.clients_per_round * (config.federation.rounds - _WARM_UP)
-    return round_s / served, grown_bytes / max(nodes.built - built, 1)
+    further = _taking_part(config, config.federation.rounds) - _taking_part(config, _WARM_UP)
+    return round_s / served, grown_bytes / len(further)
+
+
+def _taking_part(config: RunConfig, rounds: int) -> set[int]:
+    """The clients that take part in one of the first rounds."""
+    selection = Selection.of(config)
+    clients = range(config.federation.clients)
+    return {client for at in range(rounds) for client in clients if selection.takes_part(client, at)}
 
 
 def _until(config: RunConfig, rounds: int) -> RunConfig:
@@ -147,11 +153,15 @@ def _loop_s(setting: Setting) -> float:
     return (time.process_time() - began_s) / _SELECTED
 
 
-class _Unwatched:
-    """See Watcher: nothing is shown or saved."""
+class _Closing:
+    """See Watcher: closes the ledger's rounds, as a run does."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     def stepped(self, round_index: int, client: int, steps: int) -> None: ...
 
     def all_began(self, round_index: int) -> None: ...
 
-    def ended(self, end: RoundEnd) -> None: ...
+    def ended(self, end: RoundEnd) -> None:
+        self._ledger.close(end.round)

@@ -59,12 +59,14 @@ class ClientNode:
         *,
         reports_speed: bool = False,
         data: str = "",
+        keeps_initial: bool = True,
     ) -> None:
         """Saves the state after each round to `checkpoints`, if given.
 
         `data` is a digest of the client's samples; raises ConfigError if its checkpoints have another.
         `codec` encodes its messages until a plan names another. With `reports_speed`, each `Begin` has the
-        FLOP/s measured in the round before.
+        FLOP/s measured in the round before. A client that has trained can only be restored to its initial
+        state if it `keeps_initial`.
         """
         self.client = client
         self._reports_speed = reports_speed
@@ -74,7 +76,7 @@ class ClientNode:
         self._checkpoints = checkpoints
         self._data = data
         self._check_data()
-        self._first = method.state()
+        self._initial = method.state() if keeps_initial else None
         self._is_not_finite = False
         self._completed = -1  # the last round that it completed, which may be later than its checkpoint
         self._round = 0
@@ -88,7 +90,7 @@ class ClientNode:
         checkpoints: CheckpointStore | None = None,
         make_method: Callable[[int], ClientMethod] | None = None,
     ) -> Self:
-        """Client `client` of this experiment; `make_method` replaces `Experiment.client_method`."""
+        """Client `client` of this experiment; its initial state is kept unless it has a `make_method`."""
         config = experiment.config
         is_measured = config.auto.speed == "measured"
         return cls(
@@ -98,6 +100,7 @@ class ClientNode:
             config.codec,
             reports_speed=is_measured,
             data=experiment.data_digest(client),
+            keeps_initial=make_method is None,
         )
 
     def restore(self, round_index: int) -> None:
@@ -106,7 +109,10 @@ class ClientNode:
         The server sends the aggregated parameters since then; only the client's optimiser steps are lost.
         """
         checkpoint = self._newest(round_index)
-        self._method.restore(checkpoint.tensors if checkpoint is not None else self._first)
+        state = checkpoint.tensors if checkpoint is not None else self._initial
+        assert state is not None or self._completed < 0, "the initial state was not kept"
+        if state is not None:
+            self._method.restore(state)
         self._completed = _completed(checkpoint)
         self._method.take_flops()  # not reported: the work is lost
 

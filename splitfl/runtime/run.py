@@ -3,7 +3,9 @@
 import time
 from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
 
+from splitfl.client.client import ClientNode
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import Diverged
@@ -12,11 +14,11 @@ from splitfl.runtime.clients import StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import ControllerFor, Ended, NewFolder, serve
 from splitfl.runtime.simulate import run_inproc
-from splitfl.runtime.simulated_clients import SimulatedClients
 from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import is_carried
+from splitfl.setup.shared_clients import SharedClients
 from splitfl.transport.base.carrier import Carrier, OpenCarrier, OpenServerRadio, no_radio
 from splitfl.transport.registry import transport
 
@@ -79,7 +81,11 @@ def _run_in_one_process(
         check_run(experiment.config.fault_tolerance, time.monotonic() - began_s)
 
     checkpoint_folder = folder / "checkpoint"
-    clients = SimulatedClients(experiment, checkpoint_folder)
+    shared = SharedClients(experiment)
+    nodes = [
+        ClientNode.of(experiment, client, _checkpoints(experiment, checkpoint_folder, client), shared.method)
+        for client in range(experiment.config.federation.clients)
+    ]
     newest = CheckpointStore(checkpoint_folder).newest()
     for damage in newest.unreadable if newest is not None else ():
         screen.note(f"{damage}; using the one before")
@@ -87,11 +93,11 @@ def _run_in_one_process(
     controller = controller_for(experiment.config)
     with Run(experiment, folder, screen, newest, controller, track, carrier) as server_run:
         try:
-            first_round = server_run.first_round
-            clients.restore(first_round)
+            for node in nodes:
+                node.restore(server_run.first_round)
             run_inproc(
                 experiment.config,
-                clients,
+                nodes,
                 server_run.server_loop,
                 server_run.first_round,
                 on_round=check_time,
@@ -102,3 +108,9 @@ def _run_in_one_process(
             server_run.fail(str(error) if isinstance(error, Exception) else "the run was interrupted")
             raise
         return folder, server_run.finish([])
+
+
+def _checkpoints(experiment: Experiment, folder: Path, client: int) -> CheckpointStore | None:
+    if not experiment.config.fault_tolerance.checkpoint_every:
+        return None
+    return CheckpointStore.of_client(folder / f"client-{client}")

@@ -1,9 +1,8 @@
 """All clients and the server in one process and thread: the reference for all transports."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Set
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from contextlib import contextmanager
-from typing import Protocol
 
 import torch
 
@@ -21,17 +20,9 @@ from splitfl.server.sync_server import SyncServer
 from splitfl.wire import Envelope, Frame, encode
 
 
-class Nodes(Protocol):
-    """Clients by index, from 0 on."""
-
-    def __getitem__(self, client: int, /) -> ClientNode: ...
-
-    def __len__(self) -> int: ...
-
-
 def run_inproc(
     config: RunConfig,
-    nodes: Nodes,
+    nodes: Sequence[ClientNode],
     server_loop: ServerLoop,
     first_round: int = 0,
     *,
@@ -57,7 +48,7 @@ def run_inproc(
 
 def _run_round(
     config: RunConfig,
-    nodes: Nodes,
+    nodes: Sequence[ClientNode],
     server_loop: SyncServer,
     round_index: int,
     schedule: Schedule,
@@ -104,7 +95,7 @@ def _rejoin(node: ClientNode, server_loop: ServerLoop, completed: int) -> None:
 
 def _run_concurrently(
     config: RunConfig,
-    nodes: Nodes,
+    nodes: Sequence[ClientNode],
     server_loop: CellServer | AsyncServer,
     first_round: int,
     on_message: Callable[[], None],
@@ -117,7 +108,7 @@ def _run_concurrently(
         with threads(config.server.threads):
             server_loop.post(Frame(frame), lambda reply: replies.append((client, reply)))
 
-    generators = [_frames(config, nodes, client, first_round) for client in range(len(nodes))]
+    generators = [_frames(config, node, first_round) for node in nodes]
     for client, generator in enumerate(generators):
         send(client, next(generator))
     while replies:
@@ -130,20 +121,20 @@ def _run_concurrently(
         send(client, frame)
 
 
-def _frames(config: RunConfig, nodes: Nodes, client: int, first_round: int) -> Generator[bytes, bytes, None]:
+def _frames(config: RunConfig, node: ClientNode, first_round: int) -> Generator[bytes, bytes, None]:
     """All frames of a client from `first_round` on; resumed with those of the replies.
 
-    A client is built once it is selected, and saves its state after a round that it took part in.
+    A client saves its state after a round that it took part in.
     """
-    selection, took_part = Selection.of(config), False
+    selection, client, took_part = Selection.of(config), node.client, False
     for round_index in range(first_round, most_rounds(config.federation)):
         if not selection.takes_part(client, round_index):
             if took_part:
-                nodes[client].save_checkpoint(round_index)
+                node.save_checkpoint(round_index)
             yield encode(NotSelected(), Envelope(client=client, round=round_index, lap=0))
             took_part = False
             continue
-        node, took_part = nodes[client], True
+        took_part = True
         resume, first = node.begin(round_index)
         pending: Message | None = first
         while pending is not None:

@@ -26,48 +26,76 @@ class SharedClients:
         self._make_rows = experiment.row_maker()
         self._loaded = _Loaded()
 
-    def check(self, client: int) -> None:
-        """Raises for the client's data as `method` would, without building it."""
-        self._experiment.check_client(self._experiment.batches(client, self._make_rows))
-
     def method(self, client: int) -> ClientMethod:
-        """This client's side of the method: the same bits as `Experiment.client_method`."""
-        experiment = self._experiment
-        pieces = _ClientPieces(experiment.client_pieces(client), self._loaded)
-        batches = experiment.batches(client, self._make_rows)
-        return SharedMethod(experiment.client_method_with(pieces, batches), pieces.used)
+        """This client's side of the method: the same bits as `Experiment.client_method`.
+
+        It is built for each round that the client takes part in. The data are read now, and pieces of a new
+        cut or adapter are loaded now; raises as `Experiment.client_method` does.
+        """
+        loader = self._experiment.client_pieces(client)
+        batches = self._experiment.batches(client, self._make_rows)
+        self._experiment.check_client(batches)
+
+        def build() -> BuiltMethod:
+            pieces = _ClientPieces(loader, self._loaded)
+            return self._experiment.client_method_with(pieces, batches), pieces.used
+
+        if self._loaded.is_new(loader):
+            build()
+        return SharedMethod(build)
+
+
+BuiltMethod = tuple[ClientMethod, list[tuple[SharedPiece, OwnTensors]]]
+"""A client's method, and the shared pieces that it uses with its own tensors in them."""
 
 
 class SharedMethod:
-    """A client's method whose tensors are in the shared pieces whenever it computes."""
+    """A client's method that exists during a round; between rounds only its state is kept.
 
-    def __init__(self, method: ClientMethod, used: list[tuple[SharedPiece, OwnTensors]]) -> None:
-        self._method = method
-        self._used = used
-        self.take_flops = method.take_flops
+    Its tensors are in the shared pieces whenever it computes.
+    """
+
+    def __init__(self, build: Callable[[], BuiltMethod]) -> None:
+        self._build = build
+        self._built: BuiltMethod | None = None
+        self._state: State | None = None  # between rounds; None: the initial one
+        self._flops = 0.0
 
     def round(self, round_index: int) -> ClientRound:
-        steps = self._method.round(round_index)
+        steps = self._entered().round(round_index)
         reply: Reply | None = None
         while True:
-            self._enter()
+            self._entered()
             try:
                 message: Message = next(steps) if reply is None else steps.send(reply)
             except StopIteration:
+                self._state = self._entered().state()
+                self._flops = self.take_flops()
+                self._built = None
                 return
             reply = yield message
 
+    def take_flops(self) -> float:
+        spent, self._flops = self._flops, 0.0
+        return spent + (self._built[0].take_flops() if self._built is not None else 0.0)
+
     def state(self) -> State:
-        self._enter()
-        return self._method.state()
+        return self._entered().state() if self._state is None else self._state
 
     def restore(self, state: State) -> None:
-        self._enter()
-        self._method.restore(state)
+        self._built, self._state = None, state
 
-    def _enter(self) -> None:
-        for piece, own in self._used:
+    def _entered(self) -> ClientMethod:
+        """The method, built if necessary, with its tensors in the pieces."""
+        if self._built is None:
+            self._built = self._build()
+            if self._state is not None:
+                self._built[0].restore(self._state)
+                self._state = None
+        method, used = self._built
+        for piece, own in used:
             piece.give(own)
+        return method
 
 
 class _ClientPieces:
@@ -109,6 +137,13 @@ class _Loaded:
     def __init__(self) -> None:
         self._pieces: dict[Hashable, SharedPiece] = {}
         self._frozen: dict[str, nn.Parameter] = {}
+        self._seen: frozenset[Hashable] = frozenset()
+
+    def is_new(self, loader: PieceLoader) -> bool:
+        """Whether no client with these settings has been seen before."""
+        settings = loader.config.partition, loader.config.adapter
+        is_new, self._seen = settings not in self._seen, self._seen | {settings}
+        return is_new
 
     def piece(self, key: Hashable, load: Callable[[], Piece]) -> SharedPiece:
         """The piece of this key, loaded on first use."""

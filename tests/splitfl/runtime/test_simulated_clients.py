@@ -14,7 +14,6 @@ from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import DataError
 from splitfl.runtime.run import run_in_one_process
 from splitfl.runtime.screen import Silent
-from splitfl.runtime.simulated_clients import SimulatedClients
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
@@ -88,7 +87,7 @@ def test_an_interrupted_run_of_selected_clients_continues_bit_for_bit(
         assert torch.equal(value, adapter(tmp_path / "resumed")[name]), name
 
 
-def test_only_clients_that_took_part_are_built_and_save_their_state(place: Path, tmp_path: Path) -> None:
+def test_only_clients_that_took_part_save_their_state(place: Path, tmp_path: Path) -> None:
     settings = config(place, leave_rate=0.0, return_rate=1.0)
     events = finished(settings, tmp_path)
     taking_part = {row["client"] for row in events if row["event"] == "step" and row["round"] < ROUNDS - 1}
@@ -110,7 +109,7 @@ def test_the_data_of_clients_that_are_not_selected_are_checked_before_the_run(
         config=experiment.config, task=experiment.task, shares=shares, num_blocks=experiment.num_blocks
     )
     with pytest.raises(DataError, match="client 5 holds no samples"):
-        SimulatedClients(emptied, tmp_path)
+        run_in_one_process(emptied, lambda: tmp_path, Silent(), controller_for=controller_for)
 
 
 @pytest.mark.slow
@@ -121,6 +120,7 @@ def test_a_thousand_clients_of_different_cuts_run_in_one_process(tmp_path: Path)
     settings = toy.config(
         tmp_path,
         adapter={"head": {"rank": 2}, "body": {"rank": 2}},
+        partition={"cut": 1},
         federation={
             "clients": 1000,
             "rounds": 3,

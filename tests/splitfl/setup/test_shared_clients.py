@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 place = toy.place(is_base=True, rows=60)
 
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
-    "dropout": {"adapter": {"head": {"rank": 2, "dropout": 0.3}, "body": {"rank": 3}}},
+    "dropout": {"adapter": {side: {"rank": 2, "dropout": 0.3} for side in ("head", "body")}},
     "residuals": {
         "federation": {"clients": 3, "rounds": 3, "local_steps": 2, "aggregator": "fedex"},
         "adapter": {"head": {"rank": 2}, "body": {"rank": 2}},
@@ -34,7 +34,15 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "partition": {"cut": 2},
     },
     "full": {"adapter": {"head": {"kind": "full"}, "body": {"kind": "full"}}},
-    "asynchronous": {"federation": {"clients": 3, "rounds": 2, "local_steps": 2, "schedule": "async"}},
+    "asynchronous": {
+        "federation": {
+            "clients": 3,
+            "rounds": 2,
+            "local_steps": 2,
+            "schedule": "anarchic",
+            "aggregator": "mean",
+        }
+    },
 }
 
 
@@ -73,8 +81,8 @@ def test_batch_norms_keep_the_statistics_of_each_client(tmp_path: Path) -> None:
 def test_a_further_client_of_the_same_cut_loads_no_tensor(place: Path) -> None:
     config = toy.config(place, **SETTINGS["cuts"])
     clients = SharedClients(Experiment.of(config))
-    methods = [clients.method(client) for client in range(3)]
-    shallow, deep, further = (one._used[0][0].piece for one in methods)  # type: ignore[attr-defined]
+    built = [clients.method(client)._build() for client in range(3)]  # type: ignore[attr-defined]
+    shallow, deep, further = (used[0][0].piece for _, used in built)
     assert further is shallow
     frozen = {name: one for name, one in shallow.model.named_parameters() if not one.requires_grad}
     in_deep = dict(deep.model.named_parameters())
