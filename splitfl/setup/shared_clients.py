@@ -12,6 +12,7 @@ from torch import nn
 from splitfl.adapters.shared_piece import OwnTensors, SharedPiece
 from splitfl.core.messages import Message, Reply
 from splitfl.core.state import State
+from splitfl.core.stored_state import StoredState
 from splitfl.methods.parts.method import ClientMethod, ClientRound
 from splitfl.models.cut import Piece, frozen_in, share_frozen
 from splitfl.setup.experiment import Experiment
@@ -58,7 +59,7 @@ class SharedMethod:
     def __init__(self, build: Callable[[], BuiltMethod]) -> None:
         self._build = build
         self._built: BuiltMethod | None = None
-        self._state: State | None = None  # between rounds; None: the initial one
+        self._stored: StoredState | None = None  # between rounds; None: the initial state
         self._flops = 0.0
 
     def round(self, round_index: int) -> ClientRound:
@@ -69,7 +70,7 @@ class SharedMethod:
             try:
                 message: Message = next(steps) if reply is None else steps.send(reply)
             except StopIteration:
-                self._state = self._entered().state()
+                self._stored = StoredState(self._entered().state())
                 self._flops = self.take_flops()
                 self._built = None
                 return
@@ -80,18 +81,18 @@ class SharedMethod:
         return spent + (self._built[0].take_flops() if self._built is not None else 0.0)
 
     def state(self) -> State:
-        return self._entered().state() if self._state is None else self._state
+        return self._entered().state() if self._stored is None else self._stored.load()
 
     def restore(self, state: State) -> None:
-        self._built, self._state = None, state
+        self._built, self._stored = None, StoredState(state)
 
     def _entered(self) -> ClientMethod:
         """The method, built if necessary, with its tensors in the pieces."""
         if self._built is None:
             self._built = self._build()
-            if self._state is not None:
-                self._built[0].restore(self._state)
-                self._state = None
+            if self._stored is not None:
+                self._built[0].restore(self._stored.load())
+                self._stored = None
         method, used = self._built
         for piece, own in used:
             piece.give(own)
