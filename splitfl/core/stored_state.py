@@ -1,7 +1,7 @@
 """A state in a memory mapping of its own, as safetensors.
 
-States that are kept for long would fragment the heap, which the temporary tensors of training steps share with
-them. The system can swap a mapping out.
+States that are kept for long would fragment the heap, shared with the temporary tensors of training
+steps. The system can swap a mapping out.
 """
 
 import mmap
