@@ -258,7 +258,7 @@ def test_more_clients_than_colours_are_summed_and_counted(make_run: MakeRun) -> 
 def test_the_report_of_many_clients_is_small_and_a_table_has_them_all(make_run: MakeRun) -> None:
     folder = make_run(clients=400, rounds=2, steps=1)
     text = write_report(folder).read_text()
-    assert len(text) < 200_000
+    assert len(text) < 300_000
     assert "of 400 clients" in text
     assert "95th percentile" in text
     rows = list(csv.DictReader((folder / "clients.csv").open()))
