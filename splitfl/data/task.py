@@ -84,7 +84,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEntry:
-    """A row of the table: what it is, in one line, and where its corpus and its fame come from.
+    """A row of the table of tasks: a description in one line, and the sources of its corpus and name.
 
     `form` is that of the rows of one's own data. A task with a `corpus` of its own finds its data by that,
     and all there is to measure on by `evaluation`, where that is another.

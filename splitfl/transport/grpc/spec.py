@@ -49,8 +49,8 @@ def _serve(config: TransportConfig, clients: int) -> ServerEnd:
     tokens = Tokens.read(credentials.token_file) if credentials.token_file else None
     if tokens is not None and not credentials.cert:
         raise ConfigError("tokens must not travel in the clear: give transport.tls_cert and tls_key too")
-    desk = SessionRegistry(clients, config.timeout_s, config.join_timeout_s, CHUNK_BYTES, tokens=tokens)
-    return SessionServer(desk, GrpcListener(config.host, config.port, desk, credentials))
+    registry = SessionRegistry(clients, config.timeout_s, config.join_timeout_s, CHUNK_BYTES, tokens=tokens)
+    return SessionServer(registry, GrpcListener(config.host, config.port, registry, credentials))
 
 
 def _join(joining: Joining) -> ClientEnd:
@@ -61,8 +61,8 @@ def _join(joining: Joining) -> ClientEnd:
     token = read_token(joining.credentials.token_file) if joining.credentials.token_file else None
     if token is not None and not joining.credentials.ca:
         raise ConfigError("a token must not travel in the clear: say by --tls-ca whom to believe")
-    road = GrpcConnector(where, joining.credentials)
-    return SessionClient(road, where, joining.client, token, joining.timeout_s)
+    connector = GrpcConnector(where, joining.credentials)
+    return SessionClient(connector, where, joining.client, token, joining.timeout_s)
 
 
 def _check_server(config: TransportConfig) -> None:
@@ -97,7 +97,7 @@ def _warning(config: TransportConfig) -> str:
     own = config.of(GrpcSettings)
     if own.secrets or own.tls.tls_ca or own.token_file:
         return ""
-    return "without transport.secrets, whoever reaches the port can take part: use it on closed networks only"
+    return "without transport.secrets, anyone who reaches the port can join the run: use closed networks only"
 
 
 def _diagnose(reach: Reach) -> Diagnosis:

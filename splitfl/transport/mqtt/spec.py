@@ -38,8 +38,8 @@ def _join(joining: Joining) -> ClientEnd:
         raise ConfigError("a broker takes no tokens: give --user and --password-file")
     broker = Broker.parse(joining.address, joining.credentials, joining.user, joining.password_file)
     chunk_bytes = largest_chunk(broker, broker.line("up", joining.client, "survey"), joining.timeout_s)
-    road = MqttConnector(broker, joining.client, chunk_bytes)
-    return SessionClient(road, joining.address, joining.client, None, joining.timeout_s)
+    connector = MqttConnector(broker, joining.client, chunk_bytes)
+    return SessionClient(connector, joining.address, joining.client, None, joining.timeout_s)
 
 
 def _check_server(config: TransportConfig) -> None:
@@ -66,7 +66,7 @@ def _join_options(config: TransportConfig) -> list[str]:
 
 
 def _warning(config: TransportConfig) -> str:
-    return "" if config.of(TlsFiles).tls_ca else "whoever may use the broker can take part in the run"
+    return "" if config.of(TlsFiles).tls_ca else "anyone with access to the broker can join the run"
 
 
 def _diagnose(reach: Reach) -> Diagnosis:

@@ -103,7 +103,7 @@ class RpcClient:
             raise self._lost or self._gone(error) from None
         if isinstance(reply, str):
             self._obey(self._call(hear_beat, self._session))
-            raise PeerLost(f"the server at {self._host}:{self._port} will not go on: {reply}")
+            raise PeerLost(f"the server at {self._host}:{self._port} refused this client: {reply}")
         assert isinstance(reply, torch.Tensor)
         return reply.numpy().tobytes()
 

@@ -68,6 +68,6 @@ SPEC: Final = TransportSpec(
     join=_join,
     check_server=_check_server,
     check_join=_check_join,
-    warning=lambda config: "PyTorch RPC trusts whoever reaches its port: use it on closed networks only",
+    warning=lambda config: "PyTorch RPC trusts anyone who reaches its port: use closed networks only",
     diagnose=_diagnose,
 )

@@ -251,7 +251,7 @@ class SessionClient:
         if table.get("is_over"):
             return RunEnded(f"the server at {self._where} ended it: {reason}")
         if self._is_known:
-            return PeerLost(f"the server at {self._where} will not go on: {reason}")
+            return PeerLost(f"the server at {self._where} refused this client: {reason}")
         return ConfigError(f"the server at {self._where} refused: {reason}")
 
     def _down(self) -> bool:

@@ -163,7 +163,7 @@ class SessionRegistry:
         if not table["is_new"]:
             if old is not None:
                 raise RunEnded(f"another process has come as client {client} since")
-            raise ConfigError(f"client {client} cannot go on from where it was: this server has not met it")
+            raise ConfigError(f"client {client} cannot continue its session: this server does not have it")
         if old is not None and not old.has_left and self._is_alive(old):
             raise ConfigError(f"another client {client} has joined already")
         count = 1 if old is None else old.count + 1

@@ -88,7 +88,7 @@ class _End:
 class TokenCarrier:
     """Implements Carrier. One message at a time is on the air; samples pass only while there is one.
 
-    Noise and fading go on from message to message, so that a run that is resumed meets others.
+    Noise and fading continue from message to message, so that a resumed run meets other ones.
     """
 
     def __init__(self, radios: Sequence[Radio], modem: ModemSettings, settings: RadioSettings) -> None:

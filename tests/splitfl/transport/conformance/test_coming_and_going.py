@@ -43,7 +43,7 @@ def test_clients_that_do_not_come_are_not_waited_for_for_ever(place: Place) -> N
 def test_a_client_that_violates_the_protocol_is_refused_and_ends(place: Place) -> None:
     server = place.server()
     hasty = place.client(server.address(), 0)
-    with pytest.raises(PeerLost, match="will not go on: client 0 sent a request before the run started"):
+    with pytest.raises(PeerLost, match="refused this client: client 0 sent a request before the run started"):
         hasty.request(b"already")
     assert place.client(server.address(), 1).experiment()
 

@@ -230,7 +230,7 @@ HELLO = {
         ({"protocol": "0"}, "the server runs protocol 1 but this client 0; they must be the same"),
         ({"torch": "1.0"}, "the server runs torch .* but this client 1.0"),
         ({"client": 7}, r"the client must lie in 0..0, got 7"),
-        ({"is_new": False}, "client 0 cannot go on from where it was: this server has not met it"),
+        ({"is_new": False}, "client 0 cannot continue its session: this server does not have it"),
     ],
 )
 def test_a_hello_that_is_none_is_refused(changes: dict[str, object], reason: str) -> None:
