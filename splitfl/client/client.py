@@ -42,11 +42,6 @@ class Connection(Protocol):
         """The reply frame; raises Timeout or PeerLost without one."""
 
 
-def is_over(reply: Reply) -> bool:
-    """Whether this reply to a `Begin` means that the run has no further round."""
-    return isinstance(reply, RunOver)
-
-
 class ClientNode:
     """One client: its method, its message counter and its checkpoints."""
 
@@ -65,8 +60,7 @@ class ClientNode:
 
         `data` is a digest of the client's samples; raises ConfigError if its checkpoints have another.
         `codec` encodes its messages until a plan names another. With `reports_speed`, each `Begin` has the
-        FLOP/s measured in the round before. A client that has trained can only be restored to its initial
-        state if it `keeps_initial`.
+        FLOP/s measured in the round before. `keeps_initial`: training can be undone without a checkpoint.
         """
         self.client = client
         self._reports_speed = reports_speed
@@ -79,8 +73,7 @@ class ClientNode:
         self._initial = method.state() if keeps_initial else None
         self._is_not_finite = False
         self._completed = -1  # the last round that it completed, which may be later than its checkpoint
-        self._round = 0
-        self._lap = 0
+        self._round = self._lap = 0
 
     @classmethod
     def of(
@@ -92,13 +85,12 @@ class ClientNode:
     ) -> Self:
         """Client `client` of this experiment; its initial state is kept unless it has a `make_method`."""
         config = experiment.config
-        is_measured = config.auto.speed == "measured"
         return cls(
             client,
             (make_method or experiment.client_method)(client),
             checkpoints,
             config.codec,
-            reports_speed=is_measured,
+            reports_speed=config.auto.speed == "measured",
             data=experiment.data_digest(client),
             keeps_initial=make_method is None,
         )
@@ -298,7 +290,7 @@ def _run_round(
     pending: Message | None = message
     while pending is not None:
         reply = node.reply(connection.request(node.frame(pending)))
-        if is_over(reply):
+        if isinstance(reply, RunOver):
             raise _RunOver
         on_step(round_index, pending)
         pending = resume(reply)

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import torch
 
-from splitfl.client.client import ClientNode, is_over
+from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
-from splitfl.core.messages import Begin, Leave, Message, NotSelected, Reply
+from splitfl.core.messages import Begin, Leave, Message, NotSelected, Reply, RunOver
 from splitfl.federation.selection import Selection
 from splitfl.federation.staleness import most_rounds
 from splitfl.server.absences import Schedule
@@ -139,7 +139,7 @@ def _frames(config: RunConfig, node: ClientNode, first_round: int) -> Generator[
         pending: Message | None = first
         while pending is not None:
             reply = node.reply((yield node.frame(pending)))
-            if is_over(reply):
+            if isinstance(reply, RunOver):
                 break
             pending = resume(reply)
     yield encode(Leave(), Envelope(client=client, round=most_rounds(config.federation), lap=0))

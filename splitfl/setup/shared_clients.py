@@ -26,6 +26,7 @@ class SharedClients:
         self._experiment = experiment
         self._make_rows = experiment.row_maker()
         self._loaded = _Loaded()
+        self._checked: set[Hashable] = set()
 
     def method(self, client: int) -> ClientMethod:
         """This client's side of the method: the same bits as `Experiment.client_method`.
@@ -41,7 +42,9 @@ class SharedClients:
             pieces = _ClientPieces(loader, self._loaded)
             return self._experiment.client_method_with(pieces, batches), pieces.used
 
-        if self._loaded.is_new(loader):
+        settings = loader.config.partition, loader.config.adapter
+        if settings not in self._checked:
+            self._checked.add(settings)
             build()
         return SharedMethod(build)
 
@@ -138,13 +141,6 @@ class _Loaded:
     def __init__(self) -> None:
         self._pieces: dict[Hashable, SharedPiece] = {}
         self._frozen: dict[str, nn.Parameter] = {}
-        self._seen: frozenset[Hashable] = frozenset()
-
-    def is_new(self, loader: PieceLoader) -> bool:
-        """Whether no client with these settings has been seen before."""
-        settings = loader.config.partition, loader.config.adapter
-        is_new, self._seen = settings not in self._seen, self._seen | {settings}
-        return is_new
 
     def piece(self, key: Hashable, load: Callable[[], Piece]) -> SharedPiece:
         """The piece of this key, loaded on first use."""
