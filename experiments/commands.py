@@ -51,7 +51,7 @@ from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.transport.base.spec import Joining
-from splitfl.transport.registry import transport
+from splitfl.transport.registry import refuse_other, transport
 from testbed.radio.tokens.on_demand import open_client_radio, open_server_radio
 
 Drive = Callable[..., Ended]
@@ -101,6 +101,7 @@ def join(
     console = plain_console(stderr=True)
 
     def adjust(config: RunConfig) -> RunConfig:
+        refuse_other(config.transport, client, name)
         config = replace(config, model=replace(config.model, name=model)) if model else config
         config = replace(config, client=replace(config.client, device=device)) if device else config
         return replace(config, task=replace(config.task, data=data)) if data else config

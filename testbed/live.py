@@ -176,8 +176,7 @@ class LiveClients:
     def __init__(
         self,
         live: Network,
-        command: Sequence[str],
-        clients: int,
+        commands: Sequence[Sequence[str]],
         threads: int,
         logs: Path,
     ) -> None:
@@ -186,7 +185,7 @@ class LiveClients:
         def in_namespace(client: int, argv: list[str]) -> list[str]:
             return live.clients[client].command([*_OFFLINE, *argv])
 
-        self._local = LocalClients(command, clients, threads, logs, in_namespace)
+        self._local = LocalClients(commands, threads, logs, in_namespace)
 
     def dead(self) -> dict[int, str]:
         """Messages by failed client; raises PeerLost if the link itself has failed."""

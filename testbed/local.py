@@ -26,7 +26,7 @@ WrapCommand = Callable[[int, list[str]], list[str]]
 
 
 class LocalClients:
-    """One process per client: `command` with `--client N --state FOLDER`.
+    """One process per client: its command of `commands` with `--client N --state FOLDER`.
 
     Leaving the context ends the processes. A client's output goes to `client-N.log` in the folder `logs`,
     its state to `checkpoint/client-N` there; `words` may wrap its command line.
@@ -34,15 +34,14 @@ class LocalClients:
 
     def __init__(
         self,
-        command: Sequence[str],
-        clients: int,
+        commands: Sequence[Sequence[str]],
         threads: int,
         logs: Path,
         words: WrapCommand = lambda client, argv: argv,
     ) -> None:
         self._logs = logs
         self._words = words
-        self._argv = [*_WITH_PARENT, *command]
+        self._commands = commands
         self._environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(threads),
@@ -52,7 +51,7 @@ class LocalClients:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._starts: Counter[int] = Counter()
         try:
-            for client in range(clients):
+            for client in range(len(commands)):
                 self._log(client).unlink(missing_ok=True)
                 self._start(client)
         except BaseException:
@@ -79,7 +78,7 @@ class LocalClients:
     def _start(self, client: int) -> None:
         self._starts[client] += 1
         state = self._logs / "checkpoint" / f"client-{client}"
-        argv = [*self._argv, "--client", str(client), "--state", str(state)]
+        argv = [*_WITH_PARENT, *self._commands[client], "--client", str(client), "--state", str(state)]
         with self._log(client).open("ab") as log:
             self._processes[client] = subprocess.Popen(
                 self._words(client, argv),

@@ -20,6 +20,7 @@ PINNED = (
     "bleu",
     "rouge",
     "quantization",
+    "bitsandbytes",
     "sft-oracle",
     "tensorboard",
     "oracle",
@@ -72,8 +73,8 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "Apache-2.0"
     assert distribution.metadata.get_all("Provides-Extra") == [
-        *("demo", "data", "bleu", "compression", "rouge", "quantization", "sft-oracle", "tensorboard"),
-        *("wandb", "mlflow", "radio", "oracle", "dev", "docs"),
+        *("demo", "data", "bleu", "compression", "rouge", "quantization", "bitsandbytes", "sft-oracle"),
+        *("tensorboard", "wandb", "mlflow", "radio", "oracle", "dev", "docs"),
     ]
 
 
@@ -114,7 +115,7 @@ def test_imported_packages_are_the_declared_ones():
         "mlflow": ["mlflow-skinny"],
     } | importlib.metadata.packages_distributions()
     imported = {canonicalize_name(owner) for root in roots for owner in owners.get(root, [root])}
-    extras = ("demo", "data", "quantization", "wandb", "mlflow", "oracle", "radio")
+    extras = ("demo", "data", "quantization", "bitsandbytes", "wandb", "mlflow", "oracle", "radio")
     assert imported <= names("install_requires", *extras)
     assert names("install_requires") <= imported
 
@@ -129,6 +130,11 @@ def declared(*groups):
 
 def test_runs_need_no_extra():
     """`make demo` installs none: packages of extras may only be imported where they are used."""
-    absent = ("numba", "zmq", "sigmf", "constriction", "backports.zstd", "torchao", "tensorboard", "datasets")
+    radio, codecs, others = (
+        ("numba", "zmq", "sigmf"),
+        ("constriction", "backports.zstd"),
+        ("tensorboard", "datasets"),
+    )
+    absent = (*radio, *codecs, "torchao", "bitsandbytes", *others)
     code = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import experiments.commands"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT)

@@ -55,8 +55,12 @@ class Segments:
     def __init__(self, counters: SegmentCounters, most_bytes: int) -> None:
         """Messages of more than `most_bytes`, rows included, are dropped as malformed."""
         self._counters, self._most_bytes = counters, most_bytes
-        self._place: Place | None = None
         self._length = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Drops what has arrived of a message."""
+        self._place: Place | None = None
         self._parts = bytearray()
 
     def put(self, segment: bytes) -> tuple[Place, bytes] | None:

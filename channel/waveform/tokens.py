@@ -152,6 +152,11 @@ class TokenLink:
                 found.append(self._message(*whole))
         return found
 
+    def forget(self) -> None:
+        """Drops what has arrived of messages that are not complete: for when none is on its way."""
+        self._heard.clear()
+        self._segments.clear()
+
     def _next_rows(self, message: _Outgoing, begin_s: float) -> tuple[Header, Rows] | None:
         left = len(message.row_UN) - message.sent
         if not left:

@@ -15,7 +15,8 @@ _MOSQUITTO: Final = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/loca
 
 def ports(folder: Path, stack: ExitStack) -> dict[str, int]:
     """The inter-process transports available on this machine, each with the port to serve at (0: any)."""
-    names = between_processes()
+    specs = {name: TRANSPORTS[name] for name in between_processes()}
+    names = [name for name, spec in specs.items() if spec.describe_link is None and not spec.combines]
     found = {name: 0 for name in names if TRANSPORTS[name].own_host}
     if _MOSQUITTO is not None and len(found) < len(names):
         port = stack.enter_context(_broker(_MOSQUITTO, folder))

@@ -9,7 +9,7 @@ from splitfl.core.quantities import percent_text, rate_text, seconds_text
 from splitfl.run_folder.rows import build_row
 
 RECORD = "radio.json"
-"""The file in a run's folder with what each bridge counted, by interval and in all."""
+"""The file in a run's folder with what each node counted, by interval and in all."""
 
 _RECENT_S = 2.5
 """Figures of a link that has been silent for longer, in seconds of samples, are not live any more."""
@@ -19,7 +19,7 @@ _RECENT_S = 2.5
 class RadioRow:
     """Radio packets from node `source` as node `target` received them; None without one.
 
-    `packets` have a header that arrived, `bad` of them payloads with errors. `sent` IP packets took
+    `packets` have a header that arrived, `bad` of them payloads with errors. `sent` packets of ARQ took
     `retransmissions` further attempts; `dropped` met a full queue, and `given_up` never arrived.
     """
 
@@ -51,21 +51,31 @@ class RadioRow:
 
 
 def totals(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What a summary has of the measurements of a `RadioLink`."""
-    air, slips = measured["air"], measured["air"]["slips"]
+    """What a summary has of the measurements of a `RadioLink`, or of the record of the transport `radio`.
+
+    Only the first passes samples in real time, and has figures of that.
+    """
+    air = measured["air"]
     return {
         "scenario": measured["scenario"],
         "mcs": measured["mcs"],
         "rate_hz": air["rate_hz"],
         "seconds": air["seconds"],
+        **(_pace(measured) if "slips" in air else {}),
+        "airtime_s": [node["sent_s"] for node in measured["nodes"]],
+        "links": [vars(row) for row in _links(measured)],
+    }
+
+
+def _pace(measured: Mapping[str, Any]) -> dict[str, Any]:
+    air, slips = measured["air"], measured["air"]["slips"]
+    return {
         "wall_s": air["wall_s"],
         "slipped_s": slips["slipped_s"],
         "late_blocks": slips["late_blocks"],
         "worst_late_s": slips["worst_late_s"],
         "late_bursts": sum(node["late_bursts"] for node in measured["nodes"]),
         "overflows": sum(node["radio"]["overflows"] for node in measured["nodes"]),
-        "airtime_s": [node["sent_s"] for node in measured["nodes"]],
-        "links": [vars(row) for row in _links(measured)],
     }
 
 
@@ -87,7 +97,9 @@ def radio_rows(radio: Mapping[str, Any]) -> list[RadioRow]:
 
 
 def in_real_time(radio: Mapping[str, Any]) -> str:
-    """A sentence on whether samples passed at their rate."""
+    """A sentence on whether samples passed at their rate, or only while there was a message."""
+    if "wall_s" not in radio:
+        return f"Samples passed only while there was a message: {seconds_text(radio['seconds'])} in all."
     passed = f"{seconds_text(radio['seconds'])} of samples took {seconds_text(radio['wall_s'])}"
     if radio["slipped_s"] <= REAL_TIME_SHARE * (radio["seconds"] + radio["slipped_s"]):
         return f"The waveform ran in real time: {passed}."

@@ -82,7 +82,7 @@ def emulation_of(experiment: Experiment) -> Emulation:
 
 def _reaches_out(spec: TransportSpec) -> bool:
     """Whether its messages cross a namespace's own network: a broker, or an air, is outside of it."""
-    return not spec.in_process and spec.own_host and spec.describe_link is None
+    return not spec.in_process and spec.own_host and spec.describe_link is None and not spec.combines
 
 
 def check_supported(config: RunConfig) -> None:

@@ -3,7 +3,6 @@
 torch and matplotlib are imported only after the inventory and the nodes have been checked.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,15 @@ from testbed.remote.deployment import Deployment, DeploymentFolder, check_client
 from testbed.remote.down import down as remove_all
 from testbed.remote.fleet import Fleet, succeeded
 from testbed.remote.hooks import run_hook
-from testbed.remote.plan import RunPlan, choose_transport, run_plan, transport_setting
+from testbed.remote.plan import RunPlan, choose_transport, run_plan
 from testbed.remote.programs import check_transport
 from testbed.remote.run import RemoteRun
 from testbed.remote.status import NodeStatus, statuses
 from testbed.remote.wheel import wheel_of_this_code
 
-_CHOSEN = ("transport.name", "transport.host", "transport.port")
+_CHOSEN = tuple(
+    f"transport.{key}" for key in ("name", "host", "port", "clients", "rpc_port", "grpc_port", "broker")
+)
 
 
 def plan(
@@ -52,10 +53,10 @@ def plan(
         fleet.need_all()
         lacking = deploying.lacking_packages(fleet)
     with spinner(console, "examining nodes and paths"):
-        name, why, examined = choose_transport(inventory, transport)
-    _, config = _experiment(preset, overrides, name)
+        choice = choose_transport(inventory, transport)
+    _, config = _experiment(preset, [*overrides, *choice.settings(inventory)])
     with spinner(console, "dry run"):
-        found = run_plan(inventory, name, why, examined, _costs(config))
+        found = run_plan(inventory, choice, _costs(config))
     if as_json_too:
         click.echo(dumps(_plan_json(inventory, found), indent=2))
     else:
@@ -91,16 +92,16 @@ def deploy(
         else:
             _check_collected(statuses(fleet), session)
         with spinner(console, "examining nodes and paths"):
-            name, why, examined = choose_transport(inventory, transport)
-        console.print(f"transport {name}: {why}", soft_wrap=True)
-        short, config = _experiment(preset, overrides, name)
+            choice = choose_transport(inventory, transport)
+        console.print(f"transport {choice.transport}: {choice.why}", soft_wrap=True)
+        short, config = _experiment(preset, [*overrides, *choice.settings(inventory)])
         with spinner(console, "building the wheel"):
             built = wheel.absolute() if wheel else wheel_of_this_code(session.folder / "wheel")
         link = fleet.links[inventory.server.name]
         peer = inventory.clients[0].address
         host = link.ask("bind", address=inventory.server.address, peer=peer)["address"]
-        routes = {pair.client: pair.route for pair in examined.pairs}
-        deployment = Deployment.of(short, config, inventory, name, host, built, routes)
+        routes = {pair.client: pair.route for pair in choice.examination.pairs}
+        deployment = Deployment.of(short, config, inventory, choice.transport, host, built, routes)
         check_transport(deployment)
 
         def say(node: str, what: str) -> None:
@@ -158,16 +159,19 @@ def collect(nodes: Path, out: Path) -> int:
     console, inventory, session = plain_console(stderr=True), load(nodes), DeploymentFolder(nodes)
     deployment = session.deployment()
     with Fleet(inventory.members) as fleet:
-        folder, missing = collecting.collect(fleet, inventory, deployment, session, out)
+        found = collecting.collect(fleet, inventory, deployment, session, out)
+    folder = found.folder
     run_hook(inventory.hooks, "fetch_results", nodes, folder)
     if (folder / "config.json").exists():
         from experiments.report import write_report  # imports matplotlib
 
         write_report(folder)
-    for name, reason in missing.items():
+    if found.run:
+        session.note_collected(found.run)
+    for name, reason in found.missing.items():
         console.print(f"{name}: not collected: {reason}", style="yellow", soft_wrap=True)
     _print_collected(folder)
-    return FAILED if missing else DONE
+    return FAILED if found.missing else DONE
 
 
 def down(nodes: Path) -> None:
@@ -189,12 +193,11 @@ def _check_early(preset: str, overrides: Sequence[str], inventory: Inventory) ->
     check_clients(presets.without_learning(preset, overrides), inventory)
 
 
-def _experiment(preset: str, overrides: Sequence[str], transport: str) -> tuple[str, RunConfig]:
+def _experiment(preset: str, overrides: Sequence[str]) -> tuple[str, RunConfig]:
     from splitfl.runtime.quiet import quiet
 
     quiet()
-    chosen = (*overrides, f"transport.name={json.dumps(transport_setting(transport))}")
-    return presets.find(preset, chosen, print_note)
+    return presets.find(preset, overrides, print_note)
 
 
 def _costs(config: RunConfig) -> dict[str, float]:
@@ -214,9 +217,13 @@ def _check_collected(found: list[NodeStatus], session: DeploymentFolder) -> None
 
 
 def _plan_json(inventory: Inventory, found: RunPlan) -> dict[str, Any]:
-    pairs = [vars(pair) for pair in found.examination.pairs]
+    choice = found.choice
+    pairs = [
+        {**vars(pair), "transport": own}
+        for pair, own in zip(choice.examination.pairs, choice.clients, strict=True)
+    ]
     nodes = [{"node": node.name, "role": node.role, "address": node.address} for node in inventory.nodes]
-    own: dict[str, Any] = {"transport": found.transport, "why": found.why, "costs": dict(found.costs)}
+    own: dict[str, Any] = {"transport": choice.transport, "why": choice.why, "costs": dict(found.costs)}
     own |= {"transfer_s": found.transfer_s, "duration_s": found.duration_s, "reserved_s": found.reserved_s}
     return {"nodes": nodes, "pairs": pairs, **own, "is_too_short": found.is_too_short}
 

@@ -23,7 +23,7 @@ _COSTS = {
 
 def plan_table(inventory: Inventory, plan: RunPlan) -> Table:
     """A row for each node: role, address, ssh name, radio, and its route and transports to the server."""
-    pairs = {pair.client: pair for pair in plan.examination.pairs}
+    pairs = {pair.client: pair for pair in plan.choice.examination.pairs}
     table = Table(
         "node", "role", "address", "reached by", "radio", "RF node", "server at", "transports to it"
     )
@@ -46,7 +46,7 @@ def plan_lines(plan: RunPlan) -> list[str]:
     """Sentences on the transport, the costs and the reservation."""
     costs = {name: show(plan.costs[name]) for name, show in _COSTS.items()}
     lines = [
-        f"transport {plan.transport}: {plan.why}",
+        f"transport {plan.choice.transport}: {plan.choice.why}",
         f"{costs['bytes_up']} up and {costs['bytes_down']} down, all clients; {costs['airtime_s']} of "
         f"airtime and {costs['virtual_s']} in all on the experiment's link and at its declared speeds",
     ]

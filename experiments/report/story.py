@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from experiments.live.figures import kept_up
 from experiments.live.radio_figures import in_real_time
+from experiments.report.waveform import lacking
 from splitfl.adapters.export import folders_inside
 from splitfl.adapters.registry import kind_named
 from splitfl.config import RunConfig
@@ -186,19 +187,20 @@ def loading_code(run: RunRecord) -> str | None:
 
 def _quantised_loading(model: Mapping[str, Any]) -> tuple[str, str]:
     """The import and the argument with which transformers quantises a model as the run did; else empty."""
+    kept = json.dumps(["classifier", "score", "lm_head"])
+    group = f"granularity=torchao.PerGroup({model.get('quantization_group_size')})"
     config = {
-        "int8": "torchao.Int8WeightOnlyConfig()",
-        "int4": "torchao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=torchao.PerGroup("
-        f"{model.get('quantization_group_size')}))",
+        "int8": f"TorchAoConfig(torchao.Int8WeightOnlyConfig(), modules_to_not_convert={kept})",
+        "int4": f"TorchAoConfig(torchao.IntxWeightOnlyConfig(weight_dtype=torch.int4, {group}), "
+        f"modules_to_not_convert={kept})",
+        "nf4": 'BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", '
+        f"bnb_4bit_compute_dtype=torch.{model.get('dtype')}, llm_int8_skip_modules={kept})",
     }.get(str(model.get("quantization")))
     if config is None:
         return "", ""
-    imports = "import torch\nimport torchao.quantization as torchao\nfrom transformers import TorchAoConfig\n"
-    kept = json.dumps(["classifier", "score", "lm_head"])
-    return imports, (
-        f",\n    quantization_config=TorchAoConfig({config}, modules_to_not_convert={kept}),\n"
-        '    device_map="cpu",\n'
-    )
+    torchao = "import torchao.quantization as torchao\n" if "torchao" in config else ""
+    imports = f"import torch\n{torchao}from transformers import {config.partition('(')[0]}\n"
+    return imports, f',\n    quantization_config={config},\n    device_map="cpu",\n'
 
 
 def _resolved(run: RunRecord) -> RunConfig | None:
@@ -228,6 +230,8 @@ def _radio(run: RunRecord) -> list[str]:
     radio = run.summary.radio
     if radio is None:
         return []
+    if "wall_s" not in radio:
+        return [in_real_time(radio)]
     return [
         "Messages also crossed a modulated waveform: server and clients ran in network namespaces of one "
         f"machine, whose IP packets were sent as OFDM with LDPC codes (MCS {radio['mcs']}, "
@@ -235,6 +239,7 @@ def _radio(run: RunRecord) -> list[str]:
         "sample by sample; ARQ repeated packets with errors. The channel was emulated, the modem was not. "
         "Packets and airtime above are those of [link]; the section Waveform has what was measured.",
         in_real_time(radio),
+        *lacking(run),
     ]
 
 

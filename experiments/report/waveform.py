@@ -20,9 +20,9 @@ _LEAST_SPAN_DB = 10.0
 
 
 def over_time(run: RunRecord, width_px: float) -> str:
-    """SNR, packet errors and goodput of each link, and the speed of samples, against seconds of samples.
+    """SNR, packet errors and goodput of each link against seconds of samples; empty without a waveform.
 
-    Empty without a waveform.
+    Where samples pass in real time, also their speed.
     """
     record = _record(run)
     if record is None or not record["rows"]:
@@ -34,17 +34,22 @@ def over_time(run: RunRecord, width_px: float) -> str:
         for colour, link in zip(PALETTE, links, strict=False):
             rows = [row for row in record["rows"] if (row["node"], row["at"]) == link]
             times = [row["time_s"] for row in rows]
-            snr.plot(times, [row["snr_db"] for row in rows], color=colour, label=link_name(*link))
-            errors.plot(times, [row["bad"] / row["packets"] for row in rows], color=colour)
-            goodput.plot(times, [1e-3 * row["goodput_bps"] for row in rows], color=colour)
-        _speed(speed, [row for row in record["rows"] if row["at"] == 0])
+            style = {"color": colour, "marker": "." if len(rows) == 1 else ""}  # a line needs two points
+            snr.plot(times, [row["snr_db"] for row in rows], **style, label=link_name(*link))
+            errors.plot(times, [row["bad"] / row["packets"] for row in rows], **style)
+            goodput.plot(times, [1e-3 * row["goodput_bps"] for row in rows], **style)
+        if "wall_s" in record["rows"][0]:
+            _speed(speed, [row for row in record["rows"] if row["at"] == 0])
+        else:
+            speed.remove()
+            errors.xaxis.set_tick_params(labelbottom=True)
         snr.set_ylabel("SNR in dB")
         errors.set_ylabel("packets with errors")
         errors.yaxis.set_major_formatter(PercentFormatter(1.0))
         goodput.set_ylabel("kbit/s delivered")
         for axes in (errors, goodput):
             axes.set_ylim(bottom=0.0)
-        for axes in (goodput, speed):
+        for axes in (goodput, speed if speed in figure.axes else errors):
             axes.set_xlabel("seconds of samples")
         legend_above(snr, columns=4)
         return to_svg(figure, "waveform")
@@ -59,6 +64,7 @@ def spectrum(run: RunRecord, width_px: float) -> str:
     panels = [
         (f"heard by {'the server' if node == 0 else f'client {node - 1}'}", counted["spectrum"])
         for node, counted in enumerate(record["nodes"])
+        if "spectrum" in counted
     ]
     return _waterfalls(panels, "spectrum", "kHz from the carrier", (-half_khz, half_khz), width_px)
 
@@ -72,6 +78,7 @@ def channel(run: RunRecord, width_px: float) -> str:
         (link_name(int(source), target), far["channel"])
         for target, node in enumerate(record["nodes"])
         for source, far in node["nodes"].items()
+        if "channel" in far
     ]
     columns = next((len(row) for _, one in panels for row in one["power_db"] if row is not None), 0)
     return _waterfalls(panels, "channel", "subcarrier", (-columns / 2, columns / 2), width_px)
@@ -90,6 +97,14 @@ def last_packet(run: RunRecord, width_px: float) -> str:
             _constellation(panels[0][column], name, last)
             _channel(panels[1][column], last["response_db"])
         return to_svg(figure, "packet")
+
+
+def lacking(run: RunRecord) -> list[str]:
+    """A sentence where the record is of a version that did not keep everything that is drawn."""
+    record = _record(run)
+    if record is None or all("spectrum" in node for node in record["nodes"]):
+        return []
+    return [f"{RECORD} was written by an earlier version, which kept no spectrum and no channel over time."]
 
 
 def link_name(source: int, target: int) -> str:

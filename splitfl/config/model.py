@@ -14,10 +14,10 @@ class ModelConfig:
     Weights are loaded as `dtype`; `attention` names transformers' implementation of it. With
     `new_classifier` the checkpoint's classifier is replaced by a new one for the task's labels.
 
-    `quantization` is torchao's weight-only quantisation of the base model's linear modules when they are
-    loaded: `int8` (Int8WeightOnlyConfig), or `int4` (IntxWeightOnlyConfig) in groups of
-    `quantization_group_size` weights of a row, which share a scale. Adapters are trained above it. `none`
-    leaves weights as the checkpoint has them, which may be quantised so.
+    `quantization` is the weight-only quantisation of the base model's linear modules when they are loaded:
+    torchao's `int8` (Int8WeightOnlyConfig), or `int4` (IntxWeightOnlyConfig) in groups of
+    `quantization_group_size` weights of a row, which share a scale; or bitsandbytes' `nf4` (QLoRA). Adapters
+    are trained above it. `none` leaves weights as the checkpoint has them, which may be quantised so.
     """
 
     name: str = "minilm"
@@ -30,7 +30,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         one_of("model.attention", self.attention, ("sdpa", "eager"))
-        one_of("model.quantization", self.quantization, ("none", "int8", "int4"))
+        one_of("model.quantization", self.quantization, ("none", "int8", "int4", "nf4"))
         at_least("model.quantization_group_size", self.quantization_group_size, 2)
         if self.quantization_group_size % 2:
             raise ConfigError(

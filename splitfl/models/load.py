@@ -271,6 +271,6 @@ def check_quantisation(folder: Path, config: PretrainedConfig, wanted: Quantisat
     if family.fan_in_fan_out or family.hands_pictures:
         has = "transposed modules (Conv1D)" if family.fan_in_fan_out else "convolutions or windows"
         raise CutError(
-            f"model.quantization must be 'none' for a {config.model_type} model: torchao quantises linear "
-            f"modules, and its blocks have {has}"
+            f"model.quantization must be 'none' for a {config.model_type} model: linear modules are "
+            f"quantised, and its blocks have {has}"
         )

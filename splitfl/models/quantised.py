@@ -1,16 +1,18 @@
-"""Linear modules with frozen weights of 8 or 4 bits, quantised by torchao (weight-only).
+"""Linear modules with frozen weights of 8 or 4 bits, quantised by torchao or bitsandbytes (weight-only).
 
 - `int8` is torchao's Int8WeightOnlyConfig: symmetric, one float32 scale for each row (output).
 - `int4` is its IntxWeightOnlyConfig with weight_dtype=torch.int4 and PerGroup: symmetric, one scale in the
   model's dtype for each group of consecutive weights of a row.
+- `nf4` is bitsandbytes' NormalFloat of 4 bits (Dettmers et al., 2023, QLoRA): 16 levels at quantiles of the
+  normal law, one float32 scale, the largest magnitude, for each block of 64 weights in their order.
 
 torchao's own tensors keep a dequantised copy of every weight from the forward to the backward pass, and its
-packed int4 layouts have no backward pass on the CPU. Here the same values are kept as integers, two int4 in
-a byte, and each weight is dequantised where it is multiplied, in both passes.
+packed int4 layouts have no backward pass on the CPU. Here the same values are kept as integers, two of 4 bits
+in a byte, and each weight is dequantised where it is multiplied, in both passes.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -18,39 +20,59 @@ from torch import Tensor, nn
 from splitfl.config import ModelConfig
 from splitfl.core.errors import ConfigError, CutError
 
+NF4_BLOCK: Final = 64
+"""The block size of bitsandbytes, unless it is told another."""
+NF4_LEVELS: Final = torch.tensor(
+    [
+        *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+        *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+        *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+        *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+    ]
+)
+"""QLoRA, appendix E: the levels of NF4, to be multiplied by the scale of their block."""
+PACKAGES: Final = {"int8": "torchao", "int4": "torchao", "nf4": "bitsandbytes"}
+"""The package that quantises, by format."""
+_EXTRAS: Final = {"torchao": "quantization", "bitsandbytes": "bitsandbytes"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantisation:
-    """The `bits` of a weight, and the number of weights that share a scale: `group_size`, 0 for a row."""
+    """The format of a weight, and the number of weights that share a scale: `group_size`, 0 for a row."""
 
-    bits: int
+    format: str
     group_size: int = 0
 
     def __str__(self) -> str:
-        return f"int{self.bits}" + (f" in groups of {self.group_size}" if self.group_size else "")
+        return self.format + (f" in groups of {self.group_size}" if self.group_size else "")
+
+    @property
+    def bits(self) -> int:
+        """The bits of a weight without its scale."""
+        return _bits(self.format)
 
 
 def quantisation_of(model: ModelConfig) -> Quantisation | None:
     """The quantisation in these settings."""
-    group_size = model.quantization_group_size
-    return {"none": None, "int8": Quantisation(bits=8), "int4": Quantisation(bits=4, group_size=group_size)}[
-        model.quantization
-    ]
+    if model.quantization == "none":
+        return None
+    group_size = {"int8": 0, "int4": model.quantization_group_size, "nf4": NF4_BLOCK}[model.quantization]
+    return Quantisation(format=model.quantization, group_size=group_size)
 
 
 class QuantisedLinear(nn.Linear):
     """A frozen linear module whose weights are integers.
 
-    `qdata` is int8 (out, in) or, for int4, uint8 (out, in / 2) with the even columns in the low bits;
-    `scale` is (out, groups). `weight` is computed from them.
+    `qdata` is int8 (out, in) or, with 4 bits, uint8 (out, in / 2) with the even columns in the low bits;
+    `scale` is (out, groups), or (blocks, 1) for nf4. `weight` is computed from them.
     """
 
     def __init__(
-        self, qdata: Tensor, scale: Tensor, bias: nn.Parameter | None, bits: int, dtype: torch.dtype
+        self, qdata: Tensor, scale: Tensor, bias: nn.Parameter | None, format: str, dtype: torch.dtype
     ) -> None:
         nn.Module.__init__(self)
-        self.in_features, self.out_features = qdata.shape[1] * (8 // bits), len(qdata)
-        self.bits, self.dtype = bits, dtype
+        self.in_features, self.out_features = qdata.shape[1] * (8 // _bits(format)), len(qdata)
+        self.format, self.dtype = format, dtype
         self.qdata = nn.Parameter(qdata, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.register_parameter("bias", bias)
@@ -58,11 +80,11 @@ class QuantisedLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]  # of nn.Linear, which has a parameter
         """The dequantised weight (out, in) in the model's dtype."""
-        return _dequantised(self.qdata, self.scale, self.bits).to(self.dtype)
+        return _dequantised(self.qdata, self.scale, self.format).to(self.dtype)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Computes the product as torchao does, and adds the bias."""
-        product = _product(input, self.qdata, self.scale, self.bits, is_transposed=False)
+        """Computes the product as torchao or bitsandbytes does, and adds the bias."""
+        product = _product(input, self.qdata, self.scale, self.format, is_transposed=False)
         return product if self.bias is None else product + self.bias
 
 
@@ -70,11 +92,11 @@ class _Product(torch.autograd.Function):
     """x W^T, or x W if `is_transposed`, of a quantised weight; its derivative keeps no dequantised copy."""
 
     @staticmethod
-    def forward(x: Tensor, qdata: Tensor, scale: Tensor, bits: int, is_transposed: bool) -> Tensor:
-        if bits == 8:  # as torchao: the scale of a row multiplies its output
+    def forward(x: Tensor, qdata: Tensor, scale: Tensor, format: str, is_transposed: bool) -> Tensor:
+        if format == "int8":  # as torchao: the scale of a row multiplies its output
             weight, scale = qdata.to(x.dtype), scale.to(x.dtype).flatten()
             return (x * scale) @ weight if is_transposed else (x @ weight.T) * scale
-        weight = _dequantised(qdata, scale, bits).to(x.dtype)
+        weight = _dequantised(qdata, scale, format).to(x.dtype)
         return x @ weight if is_transposed else x @ weight.T
 
     @staticmethod
@@ -85,18 +107,18 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (qdata, scale), (bits, is_transposed) = ctx.saved_tensors, ctx.layout
-        found = _product(grad, qdata, scale, bits, is_transposed=not is_transposed)
+        (qdata, scale), (format, is_transposed) = ctx.saved_tensors, ctx.layout
+        found = _product(grad, qdata, scale, format, is_transposed=not is_transposed)
         return found, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *others: Any) -> Tensor:
-        (qdata, scale), (bits, is_transposed) = ctx.saved_tensors, ctx.layout
-        return _product(tangent, qdata, scale, bits, is_transposed=is_transposed)
+        (qdata, scale), (format, is_transposed) = ctx.saved_tensors, ctx.layout
+        return _product(tangent, qdata, scale, format, is_transposed=is_transposed)
 
 
-def _product(x: Tensor, qdata: Tensor, scale: Tensor, bits: int, *, is_transposed: bool) -> Tensor:
-    found: Tensor = _Product.apply(x, qdata, scale, bits, is_transposed)  # type: ignore[no-untyped-call]
+def _product(x: Tensor, qdata: Tensor, scale: Tensor, format: str, *, is_transposed: bool) -> Tensor:
+    found: Tensor = _Product.apply(x, qdata, scale, format, is_transposed)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -110,36 +132,54 @@ def allocated(
 ) -> QuantisedLinear:
     """The module for a weight of this shape (out, in) and dtype, on the CPU, without values yet.
 
-    A shape-only one has no storage. Raises CutError if groups do not divide the rows.
+    A shape-only one has no storage. Raises CutError if groups do not divide the rows, or blocks the weight.
     """
-    bits, inputs = quantisation.bits, like.shape[1]
+    groups = _scales(name, like, quantisation)
+    columns = like.shape[1] * quantisation.bits // 8
+    scale_dtype = like.dtype if quantisation.format == "int4" else torch.float32
+    dtype = torch.int8 if quantisation.bits == 8 else torch.uint8
+    tensors = ((len(like), columns), dtype), (groups, scale_dtype)
+    qdata, scale = (
+        torch.zeros((), dtype=dtype, device="cpu").expand(shape)
+        if is_shape_only
+        else torch.empty(shape, dtype=dtype, device="cpu")
+        for shape, dtype in tensors
+    )
+    return QuantisedLinear(qdata, scale, bias, quantisation.format, like.dtype)
+
+
+def _scales(name: str, like: Tensor, quantisation: Quantisation) -> tuple[int, int]:
+    """The shape of the scales of a weight (out, in)."""
+    outputs, inputs = like.shape
     group_size = quantisation.group_size or inputs
+    if quantisation.format == "nf4":
+        if inputs % 2 or like.numel() % group_size:
+            raise CutError(
+                f"model.quantization 'nf4' needs an even number of inputs and whole blocks of {group_size} "
+                f"weights, and {name} is {outputs} x {inputs}"
+            )
+        return like.numel() // group_size, 1
     if inputs % group_size:
         raise CutError(
             f"model.quantization_group_size must divide the {inputs} inputs of {name}, got {group_size}"
         )
-    dtypes = (torch.int8, torch.float32) if bits == 8 else (torch.uint8, like.dtype)
-    columns = inputs * bits // 8, inputs // group_size
-    qdata, scale = (
-        torch.zeros((), dtype=dtype, device="cpu").expand(len(like), count)
-        if is_shape_only
-        else torch.empty(len(like), count, dtype=dtype, device="cpu")
-        for dtype, count in zip(dtypes, columns, strict=True)
-    )
-    return QuantisedLinear(qdata, scale, bias, bits, like.dtype)
+    return outputs, inputs // group_size
 
 
 def quantise(module: QuantisedLinear, weight: Tensor) -> None:
-    """Sets the module's integers and scales by torchao, on the CPU, so that devices agree.
+    """Sets the module's integers and scales by torchao or bitsandbytes, on the CPU, so that devices agree.
 
-    Raises ConfigError without torchao.
+    Raises ConfigError without the package.
     """
-    put(module, *_by_torchao(weight, module.bits, weight.shape[1] // module.scale.shape[1]))
+    if module.format == "nf4":
+        put(module, *_by_bitsandbytes(weight))
+    else:
+        put(module, *_by_torchao(weight, module.format, weight.shape[1] // module.scale.shape[1]))
 
 
 def put(module: QuantisedLinear, values: Tensor, scale: Tensor) -> None:
-    """Sets int8 values (out, in), which for int4 lie in -8..7, and scales (out, groups)."""
-    if module.bits == 4:
+    """Sets int8 values (out, in) and scales: of int4 they lie in -8..7, of nf4 they are levels 0..15."""
+    if module.format != "int8":
         low, high = (values[:, first::2].view(torch.uint8) & 15 for first in (0, 1))
         values = low | high << 4
     module.qdata.copy_(values)
@@ -165,31 +205,57 @@ def is_shape_only(module: nn.Module) -> bool:
     return 0 in held.stride()
 
 
-def _dequantised(qdata: Tensor, scale: Tensor, bits: int) -> Tensor:
+def _bits(format: str) -> int:
+    return 8 if format == "int8" else 4
+
+
+def _dequantised(qdata: Tensor, scale: Tensor, format: str) -> Tensor:
     """The weights (out, in), in the scale's dtype."""
-    if bits == 4:
-        pairs = torch.stack([qdata & 15, qdata >> 4], dim=-1).view(torch.int8)
-        qdata = ((pairs ^ 8) - 8).flatten(1)  # two's complement of 4 bits
-    groups = qdata.to(scale.dtype).view(*scale.shape, -1)
-    return (groups * scale[:, :, None]).flatten(1)
+    values, outputs = qdata, len(qdata)
+    if format != "int8":
+        pairs = torch.stack([qdata & 15, qdata >> 4], dim=-1)
+        if format == "nf4":
+            values = NF4_LEVELS.to(qdata.device)[pairs.int()]
+        else:
+            values = (pairs.view(torch.int8) ^ 8) - 8  # two's complement of 4 bits
+    groups = values.to(scale.dtype).view(*scale.shape, -1)
+    return (groups * scale[:, :, None]).view(outputs, -1)
 
 
-def no_torchao() -> ConfigError:
-    """The error for weights that are to be quantised without torchao."""
+def not_installed(format: str) -> ConfigError:
+    """The error for weights that are to be quantised without the package for it."""
+    package = PACKAGES[format]
     return ConfigError(
-        "model.quantization needs torchao, which is not installed: pip install 'splitfl[quantization]'"
+        f"model.quantization {format!r} needs {package}, which is not installed: pip install "
+        f"'splitfl[{_EXTRAS[package]}]'"
     )
 
 
-def _by_torchao(weight: Tensor, bits: int, group_size: int) -> tuple[Tensor, Tensor]:
+def _by_bitsandbytes(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The levels 0..15 of a weight as int8 (out, in), and the scales (blocks, 1)."""
+    try:
+        from bitsandbytes.functional import quantize_4bit
+    except ImportError:
+        raise not_installed("nf4") from None
+    flat = weight.detach().cpu().contiguous()
+    packed, state = quantize_4bit(flat, blocksize=NF4_BLOCK, quant_type="nf4")
+    return nf4_values(packed, weight.shape), state.absmax[:, None]
+
+
+def nf4_values(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The levels 0..15, int8 of this shape (out, in), from bytes of bitsandbytes: first the high bits."""
+    return torch.stack([packed.flatten() >> 4, packed.flatten() & 15], dim=-1).view(torch.int8).view(shape)
+
+
+def _by_torchao(weight: Tensor, format: str, group_size: int) -> tuple[Tensor, Tensor]:
     """The int8 values (out, in) and scales (out, groups) of a weight."""
     try:
         from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerGroup, quantize_
     except ImportError:
-        raise no_torchao() from None
+        raise not_installed(format) from None
     linear = nn.Linear(weight.shape[1], len(weight), bias=False, device="meta")
     linear.weight = nn.Parameter(weight.detach().cpu(), requires_grad=False)
-    if bits == 8:
+    if format == "int8":
         settings = Int8WeightOnlyConfig(set_inductor_config=False)
     else:
         settings = IntxWeightOnlyConfig(

@@ -12,7 +12,7 @@ from splitfl.setup.experiment_file import load
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
-    """An interrupted run: its settings, with its previous port, and whether it started clients locally."""
+    """An interrupted run: its settings, with its previous ports, and whether it started clients locally."""
 
     config: RunConfig
     spawn: bool
@@ -28,8 +28,10 @@ def stopped(folder: Path) -> Stopped:
         return Stopped(config=config, spawn=True)
     try:
         table = json.loads(served.read_text(encoding="utf-8"))
-        port, topic, spawn = int(table["port"]), str(table["topic"]), bool(table["spawn"])
+        spawn = bool(table.pop("spawn"))
+        if not table:
+            raise ValueError("no port")
+        transport = changed(config.transport, **table)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{served} does not hold the server's address: {error!r}") from None
-    transport = changed(config.transport, port=port, **({"topic": topic} if topic else {}))
     return Stopped(config=replace(config, transport=transport), spawn=spawn)

@@ -21,6 +21,7 @@ from splitfl.runtime.serve import WEIGHTS
 from splitfl.runtime.simulate import threads
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
+from splitfl.setup.fault_tolerance import shared_medium
 from splitfl.setup.links import is_carried
 from splitfl.transport.base.carrier import OpenClientRadio, no_radio
 from splitfl.transport.base.spec import Joining, TransportSpec
@@ -168,8 +169,8 @@ def _check_leaves(leaves: Mapping[int, int], config: RunConfig) -> None:
         if not 0 <= after < config.federation.rounds:
             last = config.federation.rounds - 1
             raise ConfigError(f"--leave-after must lie in 0..{last}, the rounds of the run, got {after}")
-    if leaves and config.link.scenario:
-        raise ConfigError("--leave-after cannot be used with link.scenario, whose cell needs all clients")
+    if leaves and (medium := shared_medium(config)):
+        raise ConfigError(f"--leave-after cannot be used with {medium} all clients")
 
 
 def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:

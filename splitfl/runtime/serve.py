@@ -11,7 +11,7 @@ from typing import Any, Final
 from splitfl.accounting.ledger import Ledger
 from splitfl.config import RunConfig
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
-from splitfl.core.errors import ConfigError, Diverged, PeerLost, RejoinRequired, Timeout
+from splitfl.core.errors import Diverged, PeerLost, RejoinRequired, Timeout
 from splitfl.core.events import Events
 from splitfl.federation.selection import Selection
 from splitfl.run_folder.run_trackers import RunTrackers
@@ -26,6 +26,7 @@ from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict
+from splitfl.setup.fault_tolerance import check_fault_tolerance
 from splitfl.setup.links import is_carried
 from splitfl.transport.base.carrier import OpenServerRadio, ServerRadio, no_radio
 from splitfl.transport.base.transport import ServerEnd
@@ -62,14 +63,15 @@ def serve(
     fails, does not respond or never joins, unless the settings continue without it.
     """
     config = experiment.config
-    check_fault_tolerance(experiment)
+    check_fault_tolerance(config)
     # Clients on other machines have their own copies of the model, which must have the same weights.
     weights = {} if start_clients else dict(experiment.whole().checksums)
     base_bytes = process_memory.measure_from_here()
-    server = transport(config.transport.name).serve(config.transport, config.federation.clients)
+    spec = transport(config.transport.name)
+    server = spec.serve(config.transport, config.federation.clients)
     try:
         folder = new_folder()
-        write_json(folder / "server.json", location(server.address) | {"spawn": bool(start_clients)})
+        write_json(folder / "server.json", spec.location(server.address) | {"spawn": bool(start_clients)})
         server.offer(as_dict(config) | {WEIGHTS: weights})
         clients = start_clients(server.address, folder) if start_clients else NoClients()
         with clients as local, threads(config.server.threads), ExitStack() as stack:
@@ -80,33 +82,6 @@ def serve(
             return folder, summary
     finally:
         server.stop()
-
-
-def location(address: str) -> dict[str, Any]:
-    """The port, and the topic at a broker, at which clients reconnect to a restarted server."""
-    reached, _, topic = address.partition("/")
-    return {"port": int(reached.rpartition(":")[2]), "topic": topic}
-
-
-def check_fault_tolerance(experiment: Experiment) -> None:
-    """Raises ConfigError for fault tolerance settings that the link or the number of clients excludes."""
-    config = experiment.config
-    on_loss = config.fault_tolerance.on_loss
-    if on_loss == "continue" and config.link.scenario:
-        raise ConfigError(
-            "fault_tolerance.on_loss must be 'abort' or 'rollback' with link.scenario, whose cell needs "
-            f"all clients, got {on_loss!r}"
-        )
-    for limit in ("step_s", "round_s", "quorum"):
-        value = getattr(config.fault_tolerance, limit)
-        if value and config.link.scenario:
-            raise ConfigError(f"fault_tolerance.{limit} must be 0 with link.scenario, got {value:g}")
-    for name in ("min_clients", "quorum"):
-        number = getattr(config.fault_tolerance, name)
-        if number > (clients := config.federation.clients):
-            raise ConfigError(
-                f"fault_tolerance.{name} must be at most federation.clients, {clients}, got {number}"
-            )
 
 
 class _ServerRun:

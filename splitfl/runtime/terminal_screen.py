@@ -11,6 +11,8 @@ from rich.text import Text
 from splitfl.config import RunConfig
 from splitfl.runtime.screen import round_figures
 from splitfl.runtime.terminal import counting_bar
+from splitfl.transport.base.addresses import address_over
+from splitfl.transport.registry import own_transport
 
 
 class TerminalScreen:
@@ -31,13 +33,19 @@ class TerminalScreen:
         """Shows which clients are missing."""
         if self._invites:
             self._invites = False
-            name = self._config.transport.name
-            command = (f"splitfl join {address} --transport {name} --client N", "bold")
-            how_to = Text.assemble("  on the clients' machines: ", command, f", N one of {missing}")
-            self._console.print(how_to, soft_wrap=True)
+            self._invite(address, missing)
         names = ", ".join(map(str, missing))
         status = f"server at {address}, waiting for client {names}" if missing else "training"
         self._progress.update(self._bar, description=status)
+
+    def _invite(self, address: str, missing: list[int]) -> None:
+        clients: dict[str, list[int]] = {}
+        for client in missing:
+            clients.setdefault(own_transport(self._config.transport, client).name, []).append(client)
+        for name, some in clients.items():
+            command = f"splitfl join {address_over(name, address)} --transport {name} --client N"
+            how_to = ("  on the clients' machines: ", (command, "bold"), f", N one of {some}")
+            self._console.print(Text.assemble(*how_to), soft_wrap=True)
 
     def note(self, what: str) -> None:
         """Prints a note."""

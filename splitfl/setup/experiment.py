@@ -40,7 +40,7 @@ from splitfl.models.families import (
     count_blocks,
 )
 from splitfl.models.load import check_quantisation, read_config
-from splitfl.models.quantised import no_torchao, quantisation_of
+from splitfl.models.quantised import PACKAGES, not_installed, quantisation_of
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
@@ -204,11 +204,11 @@ class Experiment:
 
 
 def _check_quantisation(folder: Path, model: PretrainedConfig, config: RunConfig) -> None:
-    """Raises CutError for a model that cannot be quantised so, ConfigError if that needs torchao."""
+    """Raises CutError for a model that cannot be quantised so, ConfigError without its package."""
     wanted = quantisation_of(config.model)
     check_quantisation(folder, model, wanted)
-    if wanted and not is_quantised(model) and find_spec("torchao") is None:
-        raise no_torchao()
+    if wanted and not is_quantised(model) and find_spec(PACKAGES[wanted.format]) is None:
+        raise not_installed(wanted.format)
 
 
 def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | None:

@@ -104,5 +104,5 @@ class Bridge:
         far = self.monitor.nodes[header.source]
         far.heard(received, self._modem.now_s)
         for packet in link.receive(header, received.payload):
-            far.delivered(packet)
+            far.delivered(len(packet))
             self.refused += not self._device.write(packet)

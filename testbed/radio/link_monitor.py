@@ -1,4 +1,4 @@
-"""What a bridge has heard and sent, by far node and interval of time."""
+"""What a node has heard and sent, by far node and interval of time."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,7 +19,10 @@ _SHOWN = 256
 
 @dataclass(kw_only=True)
 class Interval:
-    """Packets from one node in an interval: all with a header, those with errors, and bytes handed on."""
+    """Packets from one node in an interval: all with a header, those with errors, and bytes handed on.
+
+    A packet of units has errors if one of them has.
+    """
 
     packets: int = 0
     bad: int = 0
@@ -50,30 +53,33 @@ class FarNode:
     def heard(self, packet: Received, time_s: float) -> None:
         """Counts a packet that has been received at this time."""
         self.channel.add(time_s, np.abs(packet.response_K) ** 2)
-        is_bad = packet.payload is None
+        is_bad = packet.payload is None and (packet.is_whole_U is None or not packet.is_whole_U.all())
         self.now.packets, self.now.bad = self.now.packets + 1, self.now.bad + is_bad
         self.packets, self.bad = self.packets + 1, self.bad + is_bad
         self.now.snr_db.append(packet.snr_db)
         self.snr_db_sum += packet.snr_db
-        if packet.payload:
+        if packet.payload or packet.units_UN is not None:
             self.last = packet
 
-    def delivered(self, payload: bytes) -> None:
-        """Counts an IP packet that was handed on."""
-        self.now.delivered_bytes += len(payload)
-        self.delivered_bytes += len(payload)
+    def delivered(self, count: int) -> None:
+        """Counts the bytes of an IP packet or of a message that was handed on."""
+        self.now.delivered_bytes += count
+        self.delivered_bytes += count
 
 
 class LinkMonitor:
-    """Counts per far node; makes a row per interval of `every_s` of samples, and a final one."""
+    """Counts per far node; makes a row per interval of `every_s` of samples, and a final one.
+
+    Without a `clock`, as where samples pass at times only, rows have no time of a clock.
+    """
 
     def __init__(
-        self, modem: PacketModem, counters: Mapping[int, ArqCounters], every_s: float, clock: Clock
+        self, modem: PacketModem, counters: Mapping[int, ArqCounters], every_s: float, clock: Clock | None
     ) -> None:
         subcarriers = modem.settings.numerology.carrier_K.size
         self.nodes = {node: FarNode(channel=Waterfall(subcarriers)) for node in counters}
         self._modem, self._counters, self._every_s, self._clock = modem, counters, every_s, clock
-        self._begin_s, self._began_s = 0.0, clock.now_s()
+        self._begin_s, self._began_s = 0.0, clock.now_s() if clock else 0.0
 
     @property
     def is_due(self) -> bool:
@@ -82,14 +88,14 @@ class LinkMonitor:
 
     def interval(self) -> list[dict[str, Any]]:
         """A row for each node that was heard in the interval, which ends here."""
-        now_s, wall_s = self._modem.now_s, self._clock.now_s()
-        rows = []
+        now_s, rows = self._modem.now_s, []
+        on_clock = {"wall_s": self._clock.now_s() - self._began_s} if self._clock else {}
         for node, far in self.nodes.items():
             if far.now.packets:
                 rows.append(
                     {
                         "time_s": now_s,
-                        "wall_s": wall_s - self._began_s,
+                        **on_clock,
                         "node": node,
                         "snr_db": far.now.mean_snr_db,
                         "packets": far.now.packets,

@@ -3,6 +3,7 @@
 import heapq
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,13 +25,25 @@ RADIO: Final = "radio"
 """The folder of a node's own radio records, in its folder."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """The merged folder, the nodes that are missing in it with reasons, and the name of a complete run.
+
+    `run` is empty as long as nodes are missing or the server runs.
+    """
+
+    folder: Path
+    missing: Mapping[str, str]
+    run: str
+
+
 def collect(
     fleet: Fleet, inventory: Inventory, deployment: Deployment, session: DeploymentFolder, out: Path
-) -> tuple[Path, dict[str, str]]:
-    """The merged run folder in `out`, and the nodes that are missing in it, with reasons.
+) -> Collected:
+    """Merges what the nodes have into a run folder in `out`; may be killed anywhere and repeated.
 
-    What can be reached is taken; a repetition adds what has become reachable since. Raises ConfigError
-    if nothing has run.
+    What can be reached is taken; a repetition adds what has become reachable since, and a measurement of the
+    clocks. Raises ConfigError if nothing has run.
     """
     found = statuses(fleet)
     offsets = {
@@ -55,9 +68,9 @@ def collect(
     _write(folder / NODES, dumps(rows, indent=1))
     _write(folder / TIMELINE, "".join(_timeline(folder, session.clocks())))
     _write_messages(folder, inventory, session.clocks())
-    if not missing and server.state != "running":
-        session.note_collected(f"{deployment.version}/{name}")
-    return folder, missing
+    is_complete = not missing and server.state != "running"
+    run = f"{deployment.version}/{name}" if is_complete else ""
+    return Collected(folder=folder, missing=missing, run=run)
 
 
 def not_collected(found: list[NodeStatus], session: DeploymentFolder, version: str) -> str:
@@ -84,7 +97,7 @@ def _restore_own_paths(folder: Path, deployment: Deployment) -> None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return  # the run ended before it wrote its settings
-    for name in ("config.json", "summary.json", "adapter/adapter_config.json"):
+    for name in ("summary.json", "adapter/adapter_config.json", "config.json"):  # which has the paths: last
         if not (folder / name).exists():
             continue
         text = (folder / name).read_text(encoding="utf-8")
@@ -102,13 +115,14 @@ def _row(
     missing: Mapping[str, str],
 ) -> dict[str, Any]:
     node, offsets = one.node, clocks.get(one.node.name, [])
+    client = inventory.clients.index(node) if node in inventory.clients else None
     row: dict[str, Any] = {
         "node": node.name,
         "role": node.role,
-        "client": inventory.clients.index(node) if node in inventory.clients else None,
+        "client": client,
         "address": node.address,
         "radio": node.radio,
-        "transport": deployment.transport,
+        "transport": deployment.transport if client is None else deployment.transport_of(client),
         "state": one.state,
         "missing": missing.get(node.name),
         "versions": (one.look.get("state") or {}).get("versions", {}),

@@ -85,7 +85,11 @@ def _to_node(
 def _make_secrets(inventory: Inventory, deployment: Deployment, session: DeploymentFolder) -> None:
     """Makes certificates and tokens unless the session has them for this server."""
     made_for = session.secrets / "hosts.txt"
-    routes = (parse_address(one)[0] for one in deployment.routes.values())
+    routes = (
+        parse_address(deployment.route(node))[0]
+        for client, node in enumerate(inventory.clients)
+        if deployment.transport_of(client) != "mqtt"  # which leads to the broker
+    )
     hosts = sorted({inventory.server.address, deployment.host, *routes})
     text = "\n".join([*hosts, str(len(inventory.clients))])
     if made_for.exists() and made_for.read_text(encoding="utf-8") == text:

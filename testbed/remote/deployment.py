@@ -14,12 +14,14 @@ from splitfl.core.errors import ConfigError
 from splitfl.models import untrained
 from splitfl.models.checkpoint.source import resolve
 from splitfl.setup.experiment_file import as_dict
+from splitfl.transport.mixed.spec import MixedSettings
 from testbed.clocks import ClockOffset
 from testbed.inventory.nodes import Inventory, Node
 
 OVERLAY_NETWORK: Final = "10.99.0."
 OVERLAY_HOST: Final = "10.99.0.1"
-_OVERLAY_PORT: Final = 29500  # every port is open there; the hub occupies the server's one port
+MIXED: Final = "mixed"
+_RPC_PORTS: Final = (29500, 29501)
 _HUB: Final = "hf:"
 
 
@@ -27,9 +29,9 @@ _HUB: Final = "hf:"
 class Deployment:
     """An experiment on the nodes.
 
-    `transport` is one of the doctor's, overlay included; clients join `address`:`port`, or what `routes` has
-    for their node, which the server has as `host`:`listen_port`. `model` and `data` are folders or files of
-    this machine that are copied to the nodes, "" for what comes with the packages or is theirs.
+    `transport` is one of the doctor's, overlay and mixed included; clients join `address`:`port`, or what
+    `routes` has for their node, which the server has as `host`:`listen_port`. `model` and `data` are folders
+    or files of this machine that are copied to the nodes, "" for what comes with the packages or is theirs.
     """
 
     name: str
@@ -53,6 +55,15 @@ class Deployment:
     def route(self, node: Node) -> str:
         """The HOST:PORT at which a client's node reaches the server, or the broker."""
         return self.routes.get(node.name, f"{self.address}:{self.port}")
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """The transports of a mixed run's clients by number, else the run's only one."""
+        return tuple(self.settings["transport"]["clients"]) if self.transport == MIXED else (self.transport,)
+
+    def transport_of(self, client: int) -> str:
+        """The transport over which this client joins."""
+        return self.transports[client] if self.transport == MIXED else self.transport
 
     @property
     def on_loss(self) -> str:
@@ -88,6 +99,8 @@ class Deployment:
             assert inventory.broker is not None  # else the doctor does not advise it
             routes = {}
             address, port = inventory.broker.address, inventory.broker.port
+        if transport == MIXED:
+            routes = _mixed_routes(config, inventory, routes)
         made = cls(
             name=name,
             settings=as_dict(config),
@@ -183,9 +196,21 @@ class DeploymentFolder:
             raise ConfigError(f"{path} is damaged: {error}; `splitfl testbed down` removes it") from None
 
 
-def overlay_port(deployment: Deployment) -> int:
-    """The port at which clients join: on the overlay another than the hub's."""
-    return _OVERLAY_PORT if deployment.transport == "overlay" else deployment.port
+def rpc_port(listen_port: int) -> int:
+    """The server's port for PyTorch RPC beside another transport or the overlay's hub at `listen_port`."""
+    return next(port for port in _RPC_PORTS if port != listen_port)
+
+
+def _mixed_routes(config: RunConfig, inventory: Inventory, routes: Mapping[str, str]) -> dict[str, str]:
+    """Where each client's node reaches the server, or the broker, over its own transport."""
+    own = config.transport.of(MixedSettings)
+    address = inventory.server.address
+    others = {"rpc": f"{address}:{own.rpc_port}", "mqtt": own.broker}
+    default = f"{address}:{inventory.port}"
+    return {
+        node.name: others.get(name, routes.get(node.name, default))
+        for node, name in zip(inventory.clients, own.clients, strict=True)
+    }
 
 
 def check_clients(config: RunConfig, inventory: Inventory) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from splitfl.core.errors import ConfigError
 from testbed.inventory.nodes import CLIENT, SERVER, Inventory, Node
-from testbed.remote.deployment import OVERLAY_HOST, Deployment, overlay_port
+from testbed.remote.deployment import MIXED, OVERLAY_HOST, Deployment, rpc_port
 from testbed.remote.message_delays import MESSAGES
 
 ROOT: Final = "{root}"
@@ -31,7 +31,7 @@ class Program:
 
 def has_secrets(deployment: Deployment) -> bool:
     """Whether the transport takes certificates and tokens that `deploy` makes."""
-    return deployment.transport in ("grpc", OVERLAY)
+    return deployment.transport == OVERLAY or "grpc" in deployment.transports
 
 
 def overlay_program(deployment: Deployment, inventory: Inventory, node: Node) -> Program | None:
@@ -55,28 +55,29 @@ def server_program(deployment: Deployment, node: Node, interrupted: str) -> Prog
     if deployment.transport == "mqtt":
         host, port = deployment.address, deployment.port
     if deployment.transport == OVERLAY:
-        host, port = OVERLAY_HOST, overlay_port(deployment)
+        host, port = OVERLAY_HOST, rpc_port(port)
     own = {"model.name": _model(deployment), "task.data": _data(deployment), "server.device": node.device}
-    if deployment.transport == "grpc":
+    if "grpc" in deployment.transports:
         own["transport.secrets"] = f"{ROOT}/{deployment.folder}/secrets"
-    if deployment.transport == "mqtt":
+    if "mqtt" in deployment.transports:
         own["transport.topic"] = topic(deployment)
     settings = [
         word for key, value in own.items() if value for word in ("--set", f"{key}={json.dumps(value)}")
     ]
     words = ["serve", f"{ROOT}/{deployment.folder}/{deployment.name}.json", "--host", host]
-    words += ["--port", str(port), "--out", _RUNS, *_TIMES]
+    words += ["--port", str(port)] if deployment.transport != MIXED else []
+    words += ["--out", _RUNS, *_TIMES]
     return _program(SERVER, deployment, [*words, *settings])
 
 
 def client_program(deployment: Deployment, inventory: Inventory, node: Node) -> Program:
     """The client of this node."""
-    name = "rpc" if deployment.transport == OVERLAY else deployment.transport
-    where = deployment.route(node)
-    if deployment.transport == OVERLAY:
-        where = f"{OVERLAY_HOST}:{overlay_port(deployment)}"
+    number = inventory.clients.index(node)
+    name, where = deployment.transport_of(number), deployment.route(node)
+    if name == OVERLAY:
+        name, where = "rpc", f"{OVERLAY_HOST}:{rpc_port(deployment.listen_port)}"
     where += f"/{topic(deployment)}" if name == "mqtt" else ""
-    words = ["join", where, "--transport", name, "--client", str(inventory.clients.index(node))]
+    words = ["join", where, "--transport", name, "--client", str(number)]
     words += ["--timeout", _REACH_S, "--state", f"{ROOT}/run/state", *_TIMES]
     words += ["--model", _model(deployment)] if deployment.model else []
     if node.data:

@@ -26,6 +26,8 @@ _IDLE_S: Final = 60
 _COPY_S: Final = 3600.0
 _LONGEST_SOCKET: Final = 104 - len(".0123456789abcdef")  # ssh adds a random end while it connects
 _THROUGH_GATEWAY: Final = "by UNKNOWN port 65535"
+# A copy must not outlive this process and overwrite what a repetition writes; not every system has setpriv.
+_WITH_PARENT: Final = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
 _CHANGED: Final = "REMOTE HOST IDENTIFICATION HAS CHANGED"
 
 
@@ -122,7 +124,16 @@ def need_programs(nodes: Sequence[Node]) -> None:
 
 def _rsync(node: Node, words: Sequence[str]) -> None:
     shell = ["--rsh", shlex.join(["ssh", *options(node)])] if node.ssh else []
-    command = ["rsync", "--archive", "--no-owner", "--no-group", f"--timeout={_IDLE_S}", *shell, *words]
+    command = [
+        *_WITH_PARENT,
+        "rsync",
+        "--archive",
+        "--no-owner",
+        "--no-group",
+        f"--timeout={_IDLE_S}",
+        *shell,
+        *words,
+    ]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_COPY_S, check=False

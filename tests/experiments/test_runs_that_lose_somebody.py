@@ -25,9 +25,10 @@ place = toy.place(is_base=True, rows=60)
 
 
 def settings(place: Path, folder: Path, transport: str = "grpc", **tables: dict[str, Any]) -> Path:
+    federation = {"clients": 2, "rounds": ROUNDS, "local_steps": 2, **tables.pop("federation", {})}
     table = toy.table(
         place,
-        federation={"clients": 2, "rounds": ROUNDS, "local_steps": 2},
+        federation=federation,
         transport={"name": transport, "timeout_s": 10.0},
         eval={"every": ROUNDS},
         **tables,

@@ -1,4 +1,4 @@
-"""Tiny checkpoints as transformers saves them with torchao's weight-only quantisation, without torchao."""
+"""Tiny checkpoints as transformers saves them quantised, made without torchao and bitsandbytes."""
 
 import json
 from pathlib import Path
@@ -8,27 +8,68 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from splitfl.models.quantised import NF4_BLOCK, NF4_LEVELS
+
 GROUP = 8
 """The group size of int4, which divides every row of the tiny models."""
+FORMATS = ("int8", "int4", "nf4", "double")
+"""`double` is nf4 with double quantisation."""
+STATE = ".quant_state.bitsandbytes__nf4"
 
 
-def quantise(folder: Path, bits: int) -> Path:
+def quantise(folder: Path, form: str) -> Path:
     """Quantises the linear modules of the blocks of a float checkpoint in place."""
     stored = load_file(folder / "model.safetensors")
+    bits = 8 if form == "int8" else 4
     for name in [name for name in stored if is_quantised(name, stored[name])]:
         weight, own = stored.pop(name), name.removesuffix(".weight")
+        if not form.startswith("int"):
+            stored |= {
+                name + suffix: part for suffix, part in nf4(weight, is_double=form == "double").items()
+            }
+            continue
         rows = weight.unflatten(1, (-1, GROUP if bits == 4 else weight.shape[1]))
         scale = rows.abs().amax(-1) / (2 ** (bits - 1) - 1)
         stored[f"{own}._weight_qdata"] = (rows / scale[..., None]).round().to(torch.int8).flatten(1)
         stored[f"{own}._weight_scale"] = scale
         stored[f"{own}._weight_zero_point"] = torch.zeros_like(scale, dtype=torch.int8)
     save_file(stored, folder / "model.safetensors", {"format": "pt"})
-    return configure(folder, settings(bits))
+    return configure(folder, settings(form))
+
+
+def nf4(weight: Tensor, *, is_double: bool) -> dict[str, Tensor]:
+    """The tensors of a weight in NF4, by what follows its name."""
+    blocks = weight.view(-1, NF4_BLOCK)
+    scale = blocks.abs().amax(1)
+    codes = (blocks[..., None] / scale[:, None, None] - NF4_LEVELS).abs().argmin(-1).flatten().to(torch.uint8)
+    table = {"quant_type": "nf4", "blocksize": NF4_BLOCK, "dtype": "float32", "shape": list(weight.shape)}
+    found = {"": (codes[::2] << 4 | codes[1::2])[:, None], ".absmax": scale, ".quant_map": NF4_LEVELS.clone()}
+    if is_double:
+        levels, offset = torch.linspace(-1, 1, 256), scale.mean()
+        largest = (scale - offset).abs().amax()
+        found[".absmax"] = ((scale - offset)[:, None] / largest - levels).abs().argmin(1).to(torch.uint8)
+        found |= {".nested_absmax": largest[None], ".nested_quant_map": levels}
+        table |= {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": offset.item()}
+    return found | {STATE: torch.tensor(list(json.dumps(table).encode()), dtype=torch.uint8)}
+
+
+def dequantised_nf4(stored: dict[str, Tensor], name: str) -> Tensor:
+    """The weight of this name, whose tensors are taken out of `stored`."""
+    packed, scale, _ = (stored.pop(name + suffix) for suffix in ("", ".absmax", ".quant_map"))
+    table = json.loads(bytes(stored.pop(name + STATE).tolist()))
+    if "nested_offset" in table:
+        levels, largest = (stored.pop(f"{name}.nested_{suffix}") for suffix in ("quant_map", "absmax"))
+        scale = levels[scale.int()] * largest + table["nested_offset"]
+    levels = NF4_LEVELS[torch.cat([packed >> 4, packed & 15], 1).flatten().int()]
+    return (levels.view(-1, NF4_BLOCK) * scale[:, None]).view(table["shape"])
 
 
 def dequantise(folder: Path) -> Path:
     """Replaces the quantised modules of a checkpoint by float ones of the same values, in place."""
     stored = load_file(folder / "model.safetensors")
+    for key in [key for key in stored if key.endswith(STATE)]:
+        name = key.removesuffix(STATE)
+        stored[name] = dequantised_nf4(stored, name)
     for name in [name for name in stored if name.endswith("._weight_qdata")]:
         own = name.removesuffix("._weight_qdata")
         values, scale = stored.pop(name).float(), stored.pop(f"{own}._weight_scale")
@@ -47,8 +88,18 @@ def configure(folder: Path, quantisation: object) -> Path:
     return folder
 
 
-def settings(bits: int) -> dict[str, Any]:
-    """The `quantization_config` that transformers 5.23 writes with torchao 0.18."""
+def settings(form: str) -> dict[str, Any]:
+    """The `quantization_config` that transformers 5.23 writes with torchao 0.18 and bitsandbytes 0.50."""
+    if not form.startswith("int"):
+        return {
+            "quant_method": "bitsandbytes",
+            "load_in_4bit": True,
+            "load_in_8bit": False,
+            "bnb_4bit_compute_dtype": "float32",
+            "bnb_4bit_quant_storage": "uint8",
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": form == "double",
+        }
     int8 = {
         "_type": "Int8WeightOnlyConfig",
         "_version": 2,
@@ -70,7 +121,7 @@ def settings(bits: int) -> dict[str, Any]:
             "weight_dtype": {"_type": "torch.dtype", "_data": "int4"},
         },
     }
-    return {"quant_method": "torchao", "quant_type": {"default": int8 if bits == 8 else int4}}
+    return {"quant_method": "torchao", "quant_type": {"default": int8 if form == "int8" else int4}}
 
 
 def is_quantised(name: str, value: Tensor) -> bool:

@@ -48,6 +48,7 @@ def test_advice_follows_from_open_ports() -> None:
     assert works(ClientReach(client="a", port="silent", broker="open"), broker="open") == ["mqtt"]
     assert works(ClientReach(client="a", port="silent", broker="open"), broker="silent") == []
     assert works(ClientReach(client="a", port="refused")) == ["grpc", "overlay"]
+    assert works(OPEN, ClientReach(client="b", port="silent", broker="open"), broker="open") == ["mixed"]
     assert works(OPEN, same=False) == []
 
 

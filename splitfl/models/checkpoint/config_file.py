@@ -110,6 +110,8 @@ def _method(key: str, settings: object) -> str:
     method, form = settings.get("quant_method"), settings.get("format")
     if method == "torchao":
         form = name_of_torchao(settings)
+    if method == "bitsandbytes":
+        form = settings.get("bnb_4bit_quant_type") if settings.get("load_in_4bit") else "int8"
     if not method and ("load_in_8bit" in settings or "load_in_4bit" in settings):
         method = "bitsandbytes"
     elif not method and key != "quantization_config":
@@ -120,7 +122,7 @@ def _method(key: str, settings: object) -> str:
 def _quantised(where: str, method: str) -> CutError:
     return CutError(
         f"the checkpoint is quantised by {method} according to {where}, and only weights in float32, float16 "
-        "or bfloat16, or in torchao's int8 (Int8WeightOnlyConfig, per row) or int4 (IntxWeightOnlyConfig, "
-        "PerGroup, symmetric), can be split: use the original model with model.quantization, or save it "
-        "again after model.dequantize()"
+        "or bfloat16, in bitsandbytes' nf4, or in torchao's int8 (Int8WeightOnlyConfig, per row) or int4 "
+        "(IntxWeightOnlyConfig, PerGroup, symmetric), can be split: use the original model with "
+        "model.quantization, or save it again after model.dequantize()"
     )

@@ -1,7 +1,8 @@
-"""Checkpoints that transformers saved with torchao's int8 or int4 weight-only quantisation.
+"""Checkpoints that transformers saved quantised: by torchao (int8 or int4 weight-only), or in NF4.
 
-The weight of a quantised module NAME is stored as NAME._weight_qdata, int8 (out, in) also for int4, as
-NAME._weight_scale (out, groups), and NAME._weight_zero_point, which is zero: the quantisation is symmetric.
+By torchao, the weight of a quantised module NAME is stored as NAME._weight_qdata, int8 (out, in) also for
+int4, as NAME._weight_scale (out, groups), and NAME._weight_zero_point, which is zero: the quantisation is
+symmetric. NF4 is described in nf4_checkpoint.py.
 """
 
 from collections.abc import Mapping
@@ -14,23 +15,26 @@ from transformers import PretrainedConfig
 
 from splitfl.core.errors import CutError
 from splitfl.models.checkpoint.checkpoint_file import Entry, read
-from splitfl.models.quantised import Quantisation, QuantisedLinear, put
+from splitfl.models.checkpoint.nf4_checkpoint import grouped_nf4, is_nf4, read_nf4
+from splitfl.models.quantised import NF4_BLOCK, Quantisation, QuantisedLinear, put
 
 _QDATA, _SCALE, _ZERO_POINT = "._weight_qdata", "._weight_scale", "._weight_zero_point"
 
 
 def stored_quantisation(settings: object) -> Quantisation | None:
     """The quantisation in a `quantization_config`, if it is one that is supported."""
+    if isinstance(settings, Mapping) and is_nf4(settings):
+        return Quantisation(format="nf4", group_size=NF4_BLOCK)
     try:
         default = settings["quant_type"]["default"]  # type: ignore[index]
         kind, values = default["_type"], default["_data"]
         granularity = values["granularity"]
         if (kind, granularity["_type"]) == ("Int8WeightOnlyConfig", "PerRow"):
-            return Quantisation(bits=8)
+            return Quantisation(format="int8")
         is_int4 = (kind, values["weight_dtype"]["_data"]) == ("IntxWeightOnlyConfig", "int4")
         is_symmetric = (values["mapping_type"]["_data"], granularity["_type"]) == ("SYMMETRIC", "PerGroup")
         if is_int4 and is_symmetric:
-            return Quantisation(bits=4, group_size=granularity["_data"]["group_size"])
+            return Quantisation(format="int4", group_size=granularity["_data"]["group_size"])
     except (KeyError, TypeError):
         pass
     return None
@@ -51,8 +55,10 @@ def name_of_torchao(settings: Mapping[str, Any]) -> str:
 def grouped(stored: Mapping[str, Entry]) -> dict[str, Entry]:
     """The tensors by key, those of a quantised weight as one under NAME.weight, in parts.
 
-    The parts are integers, scales and, where they are stored, zero points. Raises CutError without scales.
+    By torchao, the parts are integers, scales and, where they are stored, zero points. Raises CutError
+    without scales.
     """
+    stored = grouped_nf4(stored)
     found = {key: entry for key, entry in stored.items() if not key.endswith((_QDATA, _SCALE, _ZERO_POINT))}
     for key, entry in stored.items():
         if key.endswith(_QDATA):
@@ -75,6 +81,9 @@ def read_quantised(name: str, entry: Entry, module: QuantisedLinear) -> None:
 
     Raises CutError for other shapes than the module's, and for asymmetric values.
     """
+    if module.format == "nf4":
+        read_nf4(f"{name}.weight", entry, module)
+        return
     groups = tuple(module.scale.shape)
     integers, scales, *zero_points = entry.parts
     values = _tensor(name + _QDATA, integers, (module.out_features, module.in_features), torch.int8)

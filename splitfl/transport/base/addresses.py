@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from collections.abc import Mapping
 from typing import Final
 
 from splitfl.core.errors import ConfigError
@@ -28,6 +29,17 @@ def parse_address(text: str, *, least_port: int = 1, name: str = "a server's add
 def joined(host: str, port: int) -> str:
     """`HOST:PORT`, the inverse of `parse_address`."""
     return f"[{host}]:{port}" if is_ipv6(host) else f"{host}:{port}"
+
+
+def joined_by_name(addresses: Mapping[str, str]) -> str:
+    """A server's addresses over several transports as one text: `rpc HOST:PORT, grpc HOST:PORT`."""
+    return ", ".join(f"{name} {address}" for name, address in addresses.items())
+
+
+def address_over(name: str, address: str) -> str:
+    """The address over this transport in a text of `joined_by_name`; any other text is one address."""
+    named = dict(one.partition(" ")[::2] for one in address.split(", "))
+    return named.get(name, address)
 
 
 def is_ipv6(host: str) -> bool:

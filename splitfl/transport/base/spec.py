@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from splitfl.config import NoSettings, TransportConfig
 from splitfl.config.plugin import check_settings_type
@@ -25,6 +26,12 @@ class Joining:
     password_file: str = ""
 
 
+def location(address: str) -> dict[str, Any]:
+    """The settings with which a server listens at this address again: its port, and a broker's topic."""
+    reached, _, topic = address.partition("/")
+    return {"port": int(reached.rpartition(":")[2])} | ({"topic": topic} if topic else {})
+
+
 @dataclass(frozen=True, kw_only=True)
 class TransportSpec:
     """One transport. A package registers another by an entry point of the group `splitfl.transports`.
@@ -40,6 +47,9 @@ class TransportSpec:
     a `describe_link`, a `Carrier` takes the place of the emulated link, and this is a sentence about it.
     Where it `resumes`, a broken connection continues in a new one; else a client that has lost it ends, since
     a process joins only once. Where it does not use the server's `own_host`, host and port are a broker's.
+
+    Where it `combines` others, clients join over these; `of_client` gives the settings of a client's own.
+    `location` has the settings of a resumed server, from the address of the interrupted one.
     """
 
     about: str
@@ -54,6 +64,9 @@ class TransportSpec:
     describe_link: Callable[[TransportConfig], str] | None = None
     resumes: bool = False
     own_host: bool = True
+    combines: tuple[str, ...] = ()
+    of_client: Callable[[TransportConfig, int], TransportConfig] = lambda config, client: config
+    location: Callable[[str], dict[str, Any]] = location
     warning: Callable[[TransportConfig], str] = lambda config: ""
     diagnose: Callable[[Reach], Diagnosis] | None = None
 

@@ -3,9 +3,10 @@
 Node 0 is the server, at the base station, and node k + 1 is client k.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,14 @@ from channel.core.errors import ChannelError
 from channel.core.link import Delivery, Transfer
 from channel.iq.from_scenario import iq_channel_of
 from channel.scenario.load import changed, load
+from channel.waveform.arq import ArqCounters
 from channel.waveform.received import Received
 from channel.waveform.tokens import TokenLink, TokenMessage
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError, SplitflError
 from splitfl.transport.radio.spec import RadioSettings
 from splitfl.wire.row_split import NO_ROWS, split
+from testbed.radio.link_monitor import FarNode, LinkMonitor
 from testbed.radio.loopback import LoopbackAir
 from testbed.radio.modem import ModemSettings, PacketModem
 from testbed.radio.radio import Radio
@@ -27,6 +30,8 @@ from testbed.radio.tokens.ends import received
 from testbed.radio.tokens.node import token_link
 from testbed.radio.tokens.sending import SendingMeter, delivery_of
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
+
+_INTERVAL_S: Final = 1.0
 
 
 def open_carrier(config: RunConfig) -> "TokenCarrier":
@@ -70,10 +75,11 @@ def _at_ports(own: RadioSettings, clients: int, timeout_s: float) -> Sequence[Ra
 
 @dataclass(frozen=True)
 class _End:
-    """One end of a client's link, and the modem of its node."""
+    """One end of a client's link, and the modem of its node; `heard` counts the packets of the far end."""
 
     modem: PacketModem
     link: TokenLink
+    heard: FarNode
 
     def send(self) -> None:
         self.modem.send_due(self.link.next)
@@ -81,8 +87,14 @@ class _End:
     def take(self, packets: list[Received]) -> list[TokenMessage]:
         """The messages that these packets complete; those of other nodes are left aside."""
         own = (self.link.arq.target, self.link.arq.source)
-        mine = [one for one in packets if (one.header.source, one.header.target) == own]
-        return [message for packet in mine for message in self.link.receive(packet)]
+        messages = list[TokenMessage]()
+        for packet in packets:
+            if (packet.header.source, packet.header.target) == own:
+                self.heard.heard(packet, self.modem.now_s)
+                messages += self.link.receive(packet)
+        for message in messages:
+            self.heard.delivered(len(message.reliable) + message.row_UN.size)
+        return messages
 
 
 class TokenCarrier:
@@ -95,9 +107,29 @@ class TokenCarrier:
         """The radios are those of node 0, 1 and so on. Raises BadParameter for packets that do not fit."""
         self._radios, self._settings = radios, settings
         self._modems = [PacketModem(radio, modem, node=node) for node, radio in enumerate(radios)]
-        self._ends = {client: self._pair(client) for client in range(len(radios) - 1)}
+        links = {client: self._pair(client) for client in range(len(radios) - 1)}
+        self._monitors = [
+            LinkMonitor(modem, counters, _INTERVAL_S, clock=None)
+            for modem, counters in zip(self._modems, _counters(links), strict=True)
+        ]
+        self._ends = {
+            client: (self._end(server, client + 1), self._end(far, 0))
+            for client, (server, far) in links.items()
+        }
+        self._rows: list[dict[str, Any]] = []
         # A radio at a port waits for samples that the air computes only once it has those of all others.
         self._threads = ThreadPoolExecutor(len(radios), thread_name_prefix="radio")
+
+    def record(self) -> dict[str, Any]:
+        """What each node has heard and sent, by interval and in all."""
+        own = self._settings
+        return {
+            "scenario": f"the air at port {own.air_port}" if own.air_port else own.scenario,
+            "mcs": own.mcs,
+            "air": {"rate_hz": self._modems[0].rate_hz, "seconds": self._modems[0].now_s},
+            "nodes": [monitor.final() for monitor in self._monitors],
+            "rows": [*self._rows, *self._interval()],
+        }
 
     def close(self) -> None:
         """Closes all radios."""
@@ -143,13 +175,31 @@ class TokenCarrier:
             sender.take(heard[sender.modem])
             if found := receiver.take(heard[receiver.modem]):
                 (message,), arrived_s = found, receiver.modem.now_s
+            if self._monitors[0].is_due:
+                self._rows += self._interval()
         return message, (sender.modem.now_s if message is None else arrived_s) - began_s
 
-    def _pair(self, client: int) -> tuple[_End, _End]:
-        own, node = self._settings, client + 1
+    def _interval(self) -> list[dict[str, Any]]:
+        """A row for each link of which packets were heard in the interval that ends here."""
+        return [
+            {"at": node, **row} for node, monitor in enumerate(self._monitors) for row in monitor.interval()
+        ]
 
-        def end(source: int, target: int) -> _End:
-            modem = self._modems[source]
-            return _End(modem, token_link(modem, own, source=source, target=target))
+    def _pair(self, client: int) -> tuple[TokenLink, TokenLink]:
+        """The link of the server to this client, and the client's to the server."""
+        node = client + 1
+        server, far = (
+            token_link(self._modems[source], self._settings, source=source, target=target)
+            for source, target in ((0, node), (node, 0))
+        )
+        return server, far
 
-        return end(0, node), end(node, 0)
+    def _end(self, link: TokenLink, far: int) -> _End:
+        node = link.arq.source
+        return _End(self._modems[node], link, self._monitors[node].nodes[far])
+
+
+def _counters(links: Mapping[int, tuple[TokenLink, TokenLink]]) -> list[dict[int, ArqCounters]]:
+    """The counters of each node's links, by far node."""
+    of_server = {client + 1: server.arq.counters for client, (server, _) in links.items()}
+    return [of_server, *({0: far.arq.counters} for _, far in links.values())]

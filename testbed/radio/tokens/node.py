@@ -78,14 +78,17 @@ class TokenNode(Closing):
             return self._received[source].popleft()
 
     def forget(self, source: int) -> None:
-        """Drops the messages of this node that nobody has received."""
+        """Drops what has arrived of this node, as before its restart; none may be on its way."""
         with self._changed:
             self._received[source].clear()
+            self._links[source].forget()
 
     def close(self) -> None:
-        """Ends the thread, and with it the radio; a thread that waits for the air is left to it."""
+        """Ends the thread, its radio, and all waits; a thread that waits for the air is left to it."""
         with self._changed:
             self._is_closed = True
+            self._failure = self._failure or PeerLost("it was closed")
+            self._changed.notify_all()
         self._thread.join(_STOP_S)
 
     def _wait(self, is_so: Callable[[], bool], timeout_s: float, complaint: str) -> None:

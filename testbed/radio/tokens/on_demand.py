@@ -1,12 +1,17 @@
 """Opens the radios of a run; the modem, and with it numba, is imported only by transports that need it."""
 
+from typing import TYPE_CHECKING
+
 from channel.coding.extra import MissingNumba, require_numba
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.transport.base.carrier import Carrier, ClientRadio, ServerRadio
+from splitfl.transport.base.carrier import ClientRadio, ServerRadio
+
+if TYPE_CHECKING:
+    from testbed.radio.tokens.carrier import TokenCarrier
 
 
-def open_carrier(config: RunConfig) -> Carrier:
+def open_carrier(config: RunConfig) -> "TokenCarrier":
     """See OpenCarrier; raises ConfigError without numba, too."""
     _require_numba(config)
     from testbed.radio.tokens import carrier

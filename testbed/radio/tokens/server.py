@@ -1,7 +1,7 @@
 """The server of a run whose clients have radios and processes of their own."""
 
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -9,33 +9,40 @@ import numpy as np
 from channel.core.closing import Closing
 from channel.core.link import Delivery, Transfer
 from splitfl.config import RunConfig
-from splitfl.core.errors import SplitflError, Timeout
+from splitfl.core.errors import SplitflError, WireError
+from splitfl.core.messages import Join, Leave
 from splitfl.server.session_router import refusal
 from splitfl.transport.base.transport import Answer, Handler
+from splitfl.wire import Frame
 from splitfl.wire.row_split import NO_ROWS, Mask, split
 from testbed.radio.tokens.ends import ASK, SENT, heard, node_of, received
 from testbed.radio.tokens.node import TokenNode
 from testbed.radio.tokens.sending import Sending, delivery_of
+from testbed.radio.tokens.turns import SERVER, AirTurns
 
 _LOST: Final = b""
 
 
 def open_server_radio(config: RunConfig) -> "TokenServer":
     """The server's radio. Raises ConfigError for settings that it does not support."""
-    return TokenServer(node_of(config, 0), config.transport.join_timeout_s)
+    return TokenServer(node_of(config, 0), config.transport.join_timeout_s, config.federation.clients)
 
 
 class TokenServer(Closing):
-    """Implements ServerRadio. A reply counts as arrived with all its tokens: the client alone knows which."""
+    """Implements ServerRadio. A reply counts as arrived with all its tokens: the client alone knows which.
 
-    def __init__(self, opens: Callable[[], TokenNode], timeout_s: float) -> None:
-        """Opens its node once there are requests. No wait lasts longer than `timeout_s`."""
-        self._air = threading.Lock()  # one message at a time: clients share a band, acknowledgements too
-        self._sender: int | None = None
+    Clients that leave are answered once all have left: samples pass only while all radios take part.
+    """
+
+    def __init__(self, opens: Callable[[], TokenNode], timeout_s: float, clients: int) -> None:
+        """Opens its node once there are requests. No wait for the air lasts longer than `timeout_s`."""
+        self._turns = AirTurns(timeout_s)
         self._opens, self._timeout_s = opens, timeout_s
         self._opened: TokenNode | None = None
         self._arrived: dict[int, tuple[Sending, Mask | None]] = {}
         self._replied: set[int] = set()
+        self._clients = clients
+        self._leaving: dict[int, Callable[[], None]] = {}
 
     def handler(self, handle: Handler) -> Handler:
         """See ServerRadio."""
@@ -43,11 +50,13 @@ class TokenServer(Closing):
 
         def by_radio(client: int, request: bytes, answer: Answer) -> None:
             if not request.startswith((ASK, SENT)):
-                handle(client, request, answer)
+                self._turns.end(client)  # of a process that was killed amid its message
+                self._without_radio(client, request, answer, handle)
                 return
             try:
                 if request == ASK:
-                    self._let_send(client)
+                    self._turns.begin(client)
+                    self._node.forget(client + 1)
                     answer(ASK)
                     return
                 frame = self._frame(client, request)
@@ -56,7 +65,7 @@ class TokenServer(Closing):
                 return
             finally:
                 if request != ASK:
-                    self._free(client)
+                    self._turns.end(client)
 
             def reply(data: bytes) -> None:
                 answer(SENT if client in self._replied else data)
@@ -74,19 +83,19 @@ class TokenServer(Closing):
             return delivery, _LOST if sending.is_lost else frame
         is_whole = transfer.recovery == "acknowledged"
         reliable, row_UN = (frame, NO_ROWS) if is_whole else split(frame, sent_N)
-        if not self._air.acquire(timeout=self._timeout_s):
-            raise Timeout(f"client {self._sender} did not end its message within {self._timeout_s:g} s")
+        self._turns.begin(SERVER)
         try:
             sending = self._node.send(transfer.client + 1, reliable, row_UN, self._timeout_s)
         finally:
-            self._air.release()
+            self._turns.end(SERVER)
         if not sending.is_lost:
             self._replied.add(transfer.client)
         rows_N = None if is_whole else np.ones(len(row_UN) if sent_N is None else sent_N.size, dtype=np.bool_)
         return delivery_of(transfer, sending, self._node.rate_hz, rows_N, sent_N), frame
 
     def close(self) -> None:
-        """Ends its radio."""
+        """Ends its radio, and all waits for it."""
+        self._turns.close()
         if self._opened is not None:
             self._opened.close()
 
@@ -95,18 +104,24 @@ class TokenServer(Closing):
         assert self._opened is not None, "a handler comes before frames"
         return self._opened
 
-    def _let_send(self, client: int) -> None:
-        """Waits until nobody else sends."""
-        if self._sender == client:
-            return  # it asks again after its connection was lost
-        if not self._air.acquire(timeout=self._timeout_s):
-            raise Timeout(f"client {self._sender} did not end its message within {self._timeout_s:g} s")
-        self._sender = client
+    def _without_radio(self, client: int, request: bytes, answer: Answer, handle: Handler) -> None:
+        kind = _kind(request)
+        if kind == Join.__name__:
+            self._let_leave()  # the run is restarted, and does not wait for them
+        handle(client, request, partial(self._leaves, client, answer) if kind == Leave.__name__ else answer)
 
-    def _free(self, client: int) -> None:
-        if self._sender == client:
-            self._sender = None
-            self._air.release()
+    def _leaves(self, client: int, answer: Answer, reply: bytes) -> None:
+        self._leaving[client] = partial(answer, reply)
+        if len(self._leaving) == self._clients:
+            self._let_leave()
+
+    def _let_leave(self) -> None:
+        while self._leaving:
+            try:
+                _, answer = self._leaving.popitem()
+            except KeyError:  # another thread was faster
+                return
+            answer()
 
     def _frame(self, client: int, request: bytes) -> bytes:
         """The frame of a request; one that was lost comes with it, to be accounted for."""
@@ -118,3 +133,11 @@ class TokenServer(Closing):
         whole = received(self._node.receive(client + 1, self._timeout_s))
         self._arrived[client] = sending, whole.arrived_N if whole.arrived_N.size else None
         return whole.frame
+
+
+def _kind(request: bytes) -> str:
+    """The kind of a message; empty for what is no frame, which its handler refuses."""
+    try:
+        return Frame(request).kind
+    except WireError:
+        return ""

@@ -44,7 +44,7 @@ WRONG = {
     ),
     "a transport that has no server": (
         ["serve", "demo", "--set", "transport.name=inproc"],
-        "transport.name must be one of rpc, grpc, mqtt, radio-nodes for clients to join, got 'inproc'",
+        "transport.name must be one of rpc, grpc, mqtt, radio-nodes, mixed for clients to join, got 'inproc'",
     ),
     "a transport that no client joins by": (
         ["join", "127.0.0.1:1", "--client", "0", "--transport", "inproc"],

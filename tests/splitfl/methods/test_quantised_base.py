@@ -14,9 +14,11 @@ from splitfl.core.errors import ConfigError
 from splitfl.evaluation.evaluate import measure_adapter
 from splitfl.methods.registry import METHODS
 from splitfl.models.load import load_piece
+from splitfl.models.quantised import PACKAGES
 from splitfl.run_folder.read import read_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
+from tests.quick import quick
 from tests.splitfl import quantised, toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.plain import Plain
@@ -25,7 +27,7 @@ from tests.splitfl.methods.test_conformance import settings
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 
-@pytest.fixture(scope="module", params=[pytest.param(8, marks=pytest.mark.slow), 4])
+@pytest.fixture(scope="module", params=quick(["int8", "int4", "nf4"], "int4"))
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     quantised.quantise(toy.model(folder / "model", is_base=True), request.param)
@@ -85,12 +87,12 @@ def test_a_group_size_without_int4_is_refused(place: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", ["int8", "int4"])
+@pytest.mark.parametrize("name", ["int8", "int4", "nf4"])
 def test_the_code_of_the_report_loads_base_and_adapter_as_the_run_had_them(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torchao", reason="torchao is not installed: pip install 'splitfl[quantization]'")
-    toy.model(tmp_path / "model")
+    pytest.importorskip(PACKAGES[name], reason=f"{PACKAGES[name]} is not installed")
+    toy.model(tmp_path / "model", hidden_size=64, intermediate_size=128)  # rows of whole blocks of nf4
     toy.data(tmp_path / "data.tsv", rows=40)
     group = {"quantization_group_size": 16} if name == "int4" else {}
     model = {"name": str(tmp_path / "model"), "quantization": name, **group}
@@ -101,4 +103,5 @@ def test_the_code_of_the_report_loads_base_and_adapter_as_the_run_had_them(
     held_out = list(Experiment.of(load(run.folder / "config.json")).held_out())
     with torch.no_grad():
         losses = [loaded["model"].eval()(**one.inputs, labels=one.labels).loss.item() for one in held_out]
-    assert losses == pytest.approx([run.metrics["eval_loss"][-1]], rel=1e-5)
+    # bitsandbytes evaluates with scales in bfloat16 on CPUs that multiply in it.
+    assert losses == pytest.approx([run.metrics["eval_loss"][-1]], rel=5e-3 if name == "nf4" else 1e-5)

@@ -24,7 +24,7 @@ from splitfl.models.quantised import Quantisation, allocated, quantise
 import torch
 
 folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-quantisation = Quantisation(bits=8) if sys.argv[4] == "int8" else None
+quantisation = Quantisation(format="int8") if sys.argv[4] == "int8" else None
 if quantisation:
     quantise(allocated("imports torchao", torch.ones(2, 2), None, quantisation), torch.ones(2, 2))
 kind = "sequence-classification"

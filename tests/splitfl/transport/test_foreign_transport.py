@@ -33,8 +33,8 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_it_stands_beside_those_that_come_along() -> None:
-    assert list(TRANSPORTS) == ["inproc", "rpc", "grpc", "mqtt", "radio", "radio-nodes", "masked"]
-    assert between_processes() == ["rpc", "grpc", "mqtt", "radio-nodes", "masked"]
+    assert list(TRANSPORTS) == ["inproc", "rpc", "grpc", "mqtt", "radio", "radio-nodes", "mixed", "masked"]
+    assert between_processes() == ["rpc", "grpc", "mqtt", "radio-nodes", "mixed", "masked"]
 
 
 def test_the_command_line_lists_it() -> None:
@@ -50,7 +50,7 @@ def test_a_setting_that_it_does_not_read_is_refused() -> None:
     assert result.stderr == (
         "Error: unknown key 'transport.user'; the transport 'masked' has the keys name, host, port, "
         "timeout_s, join_timeout_s, mask, secrets, tls_cert, tls_key, tls_ca, token_file; "
-        "it is a key of mqtt\n"
+        "it is a key of mqtt, mixed\n"
     )
 
 

@@ -133,7 +133,7 @@ def test_a_row_is_a_sentence():
     bridge = bridges()[0]
     far = bridge.monitor.nodes[1]
     far.now.packets, far.now.bad, far.now.snr_db = 40, 2, [20.0, 21.0]
-    far.delivered(bytes(1000))
+    far.delivered(1000)
     bridge._modem._now = 1_000_000
     assert bridge.monitor.is_due
     [row] = bridge.monitor.interval()

@@ -76,6 +76,26 @@ from = ["gpu"]
 to = ["gateway"]
 ports = [1883]
 """
+TO_GPU = """[[allow]]
+from = ["radio"]
+to = ["gpu"]
+ports = [50051]
+"""
+UNEQUAL_PLAN = PLAN.replace(
+    TO_GPU,
+    """[[allow]]
+from = ["srn1"]
+to = ["gpu"]
+[[allow]]
+from = ["gpu"]
+to = ["srn1"]
+[[allow]]
+from = ["srn2"]
+to = ["gpu"]
+ports = [50051]
+""",
+)
+"""Only srn1 may use PyTorch RPC; srn2 reaches the one port, and srn3 the broker alone."""
 SSHD_CONFIG = """
 Port {port}
 ListenAddress {address}
@@ -110,9 +130,9 @@ class SshSite:
     `bin` are found on all nodes.
     """
 
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, plan: str = PLAN) -> None:
         self.folder, self._stack = folder, stack
-        (folder / "site.toml").write_text(PLAN)
+        (folder / "site.toml").write_text(plan)
         self.lab = stack.enter_context(Lab(find(str(folder / "site.toml"))))
         self._runtime = Path(stack.enter_context(_short_folder()))
         Path("/run/sshd").mkdir(exist_ok=True)  # sshd's own, where no init system has made it

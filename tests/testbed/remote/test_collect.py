@@ -1,6 +1,10 @@
 """The merged folder: what it takes from each node, what it restores, and on whose clock its times are."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,12 +13,15 @@ import pytest
 
 from splitfl.core.errors import ConfigError
 from testbed.clocks import ClockOffset, NodeClock
-from testbed.inventory.load import read
+from testbed.inventory.load import load, read
 from testbed.inventory.nodes import Inventory
 from testbed.remote import node_agent
 from testbed.remote.collect import collect
 from testbed.remote.deployment import Deployment, DeploymentFolder
 from testbed.remote.fleet import Fleet
+from tests.command import Start, splitfl
+
+ROOT = str(Path(__file__).parents[3])
 
 
 @pytest.fixture
@@ -46,6 +53,21 @@ def write_node(folder: Path, program: str, *lines: tuple[float, str]) -> None:
     (folder / "run" / f"{program}.log").write_text(text + "unfini")
 
 
+def write_finished_run(folder: Path) -> None:
+    """A run of the server gpu and its client a."""
+    write_node(folder / "gpu", "server", (1000.0, "listens"), (1020.0, "ends"))
+    write_node(folder / "a", "client", (1001.0, "joins"), (1015.0, "leaves"))
+    run = folder / "gpu" / "run" / "runs" / "toy-1"
+    (run / "checkpoint").mkdir(parents=True)
+    (run / "checkpoint" / "big").write_text("")
+    (run / "adapter").mkdir()
+    config = {"model": {"name": "/on/gpu/model"}, "task": {"data": ""}, "transport": {"secrets": "/on/gpu/s"}}
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "summary.json").write_text(json.dumps({"status": "done", "model": "/on/gpu/model"}))
+    (run / "adapter" / "adapter_config.json").write_text(json.dumps({"base": "/on/gpu/model"}))
+    (folder / "link.jsonl").write_text("{}")
+
+
 def test_logs_of_all_nodes_are_merged_on_this_clock_and_the_missing_node_is_named(
     tmp_path: Path, inventory: Inventory, deployment: Deployment
 ) -> None:
@@ -67,8 +89,9 @@ def test_logs_of_all_nodes_are_merged_on_this_clock_and_the_missing_node_is_name
         session.add_clocks({"a": step})
 
     with Fleet(inventory.members) as fleet:
-        folder, missing = collect(fleet, inventory, deployment, session, tmp_path / "runs")
+        found = collect(fleet, inventory, deployment, session, tmp_path / "runs")
 
+    folder, missing = found.folder, found.missing
     assert missing == {"b": "no agent on b: /no/python: No such file or directory"}
     assert sorted(path.name for path in folder.iterdir()) == [
         *("config.json", "nodes", "nodes.json", "summary.json", "timeline.log")
@@ -89,7 +112,7 @@ def test_logs_of_all_nodes_are_merged_on_this_clock_and_the_missing_node_is_name
     }
     assert (folder / "nodes" / "a" / "radio" / "link.jsonl").read_text() == "{}"
     assert rows["b"]["missing"] == missing["b"]
-    assert session.collected() == []
+    assert found.run == ""
 
 
 def test_nothing_to_collect_is_said_with_the_reasons(
@@ -101,3 +124,97 @@ def test_nothing_to_collect_is_said_with_the_reasons(
     ):
         collect(fleet, inventory, deployment, DeploymentFolder(tmp_path / "nodes.toml"), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+KILLED_AT = """
+import json, os, signal, sys
+from pathlib import Path
+from testbed.inventory.load import load
+from testbed.remote.collect import collect
+from testbed.remote.deployment import DeploymentFolder
+from testbed.remote.fleet import Fleet
+
+left = int(sys.argv[2])
+
+def hook(event, arguments):
+    global left
+    if event in ("os.mkdir", "os.rename", "subprocess.Popen"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+nodes = Path(sys.argv[1])
+session, inventory = DeploymentFolder(nodes), load(nodes)
+with Fleet(inventory.members) as fleet:
+    sys.addaudithook(hook)
+    collect(fleet, inventory, session.deployment(), session, nodes.parent / "runs")
+    left = 10**9
+"""
+"""Collects, and is killed before it makes a folder, puts a file in place or starts a process."""
+
+
+def files_of(folder: Path) -> dict[str, object]:
+    """The content of each file; of nodes.json all but times, which depend on when clocks were measured."""
+    found: dict[str, object] = {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+    (rows,) = (path for path in found if path.endswith("nodes.json"))
+    timeless = ("clock_offsets", "started_s", "ended_s", "started_within_s", "ended_within_s")
+    found[rows] = [
+        {key: value for key, value in row.items() if key not in timeless}
+        for row in json.loads((folder / rows).read_text())
+    ]
+    (timeline,) = (path for path in found if path.endswith("timeline.log"))
+    found[timeline] = [line.split(" ", 2)[2] for line in (folder / timeline).read_text().splitlines()]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_collection_killed_anywhere_and_repeated_ends_in_the_same_state(
+    tmp_path: Path, deployment: Deployment
+) -> None:
+    lines = [f'[nodes.{name}]\nfolder = "{tmp_path / name}"' for name in ("gpu", "a")]
+    (tmp_path / "nodes.toml").write_text(
+        "\n".join(['server = "gpu"', *lines, 'radio_log = "{}"']).format(tmp_path / "link.jsonl")
+    )
+    write_finished_run(tmp_path)
+    DeploymentFolder(tmp_path / "nodes.toml").write(deployment)
+
+    def killed_after(changes: int) -> int:
+        words = [sys.executable, "-c", KILLED_AT, str(tmp_path / "nodes.toml"), str(changes)]
+        return subprocess.run(words, env={**os.environ, "PYTHONPATH": ROOT}, timeout=60).returncode
+
+    assert killed_after(10**9) == 0
+    clean = files_of(tmp_path / "runs")
+    changes, inventory = 0, load(tmp_path / "nodes.toml")
+    shutil.rmtree(tmp_path / "runs")
+    while (code := killed_after(changes)) == -signal.SIGKILL:
+        session = DeploymentFolder(tmp_path / "nodes.toml")
+        with Fleet(inventory.members) as fleet:
+            found = collect(fleet, inventory, session.deployment(), session, tmp_path / "runs")
+        assert found.run == "1/toy-1"
+        assert files_of(tmp_path / "runs") == clean, f"killed after {changes} changes"
+        shutil.rmtree(tmp_path / "runs")
+        changes += 1
+    assert code == 0
+    assert changes > 12
+
+
+@pytest.mark.slow
+def test_a_run_counts_as_collected_only_after_its_hook_has_fetched_what_it_fetches(
+    tmp_path: Path, deployment: Deployment, start: Start
+) -> None:
+    nodes = tmp_path / "nodes.toml"
+    head = f'server = "gpu"\n[nodes.gpu]\nfolder = "{tmp_path / "gpu"}"\n'
+    head += f'[nodes.a]\nfolder = "{tmp_path / "a"}"\n[hooks]\n'
+    write_finished_run(tmp_path)
+    session = DeploymentFolder(nodes)
+    session.write(deployment)
+    ends = (("kill -KILL $PPID", -signal.SIGKILL, []), ("rm $SPLITFL_RUN/config.json", 0, ["1/toy-1"]))
+    for hook, code, collected in ends:  # without config.json there is no report
+        nodes.write_text(f'{head}fetch_results = "{hook}"\n')
+        words = ("testbed", "collect", "--nodes", nodes, "--out", tmp_path / "runs")
+        command = splitfl(start, tmp_path, *words)
+        assert command.code() == code, command.complained()
+        assert session.collected() == collected

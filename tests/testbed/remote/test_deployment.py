@@ -15,10 +15,11 @@ from testbed.doctor.examine import Examination, NodePair
 from testbed.inventory.load import read
 from testbed.inventory.nodes import Inventory
 from testbed.remote.deployment import Deployment, DeploymentFolder
-from testbed.remote.plan import run_plan
+from testbed.remote.plan import TransportChoice, run_plan
 from testbed.remote.programs import (
     check_transport,
     client_program,
+    has_secrets,
     overlay_program,
     server_program,
 )
@@ -84,6 +85,36 @@ def test_clients_join_by_their_own_routes_unless_the_server_publishes_its_addres
         deployment = deployment_of(place, transport, routes={"b": "172.16.0.1:9"})
         _, second = inventory.clients
         assert words(client_program(deployment, inventory, second).argv).split()[3].startswith(where)
+
+
+def test_in_a_mixed_run_each_client_joins_over_its_own_transport_and_the_server_listens_on_all(
+    place: Path,
+) -> None:
+    inventory = inventory_of(broker={"address": "10.0.0.9"}, listen_port=29500)
+    examined = Examination(findings=[], advice=[])
+    choice = TransportChoice(transport="mixed", why="", clients=("rpc", "mqtt"), examination=examined)
+    table = overridden(toy.table(place), choice.settings(inventory))
+    wheel = place / "splitfl.whl"
+    wheel.write_bytes(b"wheel")
+    routes = {"a": "172.16.0.1:9", "b": "172.16.0.1:9"}
+    made = Deployment.of("toy", from_dict(table), inventory, "mixed", "10.0.0.1", wheel, routes)
+    server = words(server_program(made, inventory.server, "").argv)
+    assert "--host 10.0.0.1 --out" in server
+    assert made.settings["transport"]["rpc_port"] == 29501
+    assert made.settings["transport"]["broker"] == "10.0.0.9:1883"
+    first, second = (words(client_program(made, inventory, node).argv) for node in inventory.clients)
+    assert "join 10.0.0.1:29501 --transport rpc --client 0" in first
+    assert f"join 10.0.0.9:1883/splitfl-{made.version} --transport mqtt --client 1" in second
+    assert not has_secrets(made)
+    over_grpc = dataclasses.replace(choice, clients=("grpc", "mqtt"))
+    table = overridden(toy.table(place), over_grpc.settings(inventory))
+    made = Deployment.of("toy", from_dict(table), inventory, "mixed", "10.0.0.1", wheel, routes)
+    assert "transport.secrets=" in words(server_program(made, inventory.server, "").argv)
+    first, second = (words(client_program(made, inventory, node).argv) for node in inventory.clients)
+    assert "join 172.16.0.1:9 --transport grpc --client 0" in first
+    assert "--secrets" in first
+    assert "--secrets" not in second
+    assert overlay_program(made, inventory, inventory.server) is None
 
 
 def test_an_interrupted_server_resumes_its_run(place: Path) -> None:
@@ -169,6 +200,7 @@ def test_a_reservation_shorter_than_the_longer_duration_is_too_short(
     )
     examined = Examination(findings=[], advice=[], pairs=pairs)
     inventory = inventory_of(reservation={"minutes": minutes})
-    plan = run_plan(inventory, "grpc", "", examined, {**COSTS, "virtual_s": virtual_s})
+    choice = TransportChoice(transport="grpc", why="", clients=("grpc",) * 3, examination=examined)
+    plan = run_plan(inventory, choice, {**COSTS, "virtual_s": virtual_s})
     assert plan.duration_s == pytest.approx(duration_s)
     assert plan.is_too_short == is_too_short

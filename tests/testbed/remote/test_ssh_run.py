@@ -44,7 +44,7 @@ def write_preset(site: SshSite, **tables: Any) -> Path:
 def in_one_process(preset: Path, out: Path) -> dict[str, Any]:
     """What the same run measures in one process."""
     words = ["-P", "-m", "experiments", "run", preset, "--out", out, "--json"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, timeout=200, check=True)
+    done = subprocess.run([sys.executable, *words], capture_output=True, timeout=400, check=True)
     return learnt(json.loads(done.stdout)["final"])
 
 

@@ -17,6 +17,11 @@ from tests.splitfl import tiny, toy
 CLASSIFICATION, IMAGES = "sequence-classification", "image-classification"
 QUANTISED: dict[str, tuple[dict[str, Any], str]] = {
     "bitsandbytes": ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
+    "fp4": (
+        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4"},
+        r"bitsandbytes \(fp4\)",
+    ),
+    "llm-int8": ({"quant_method": "bitsandbytes", "load_in_8bit": True}, r"bitsandbytes \(int8\)"),
     "old-bitsandbytes": ({"load_in_8bit": True}, "bitsandbytes"),
     "torchao": (
         {"quant_method": "torchao", "quant_type": "int8_weight_only"},

@@ -12,6 +12,7 @@ import pytest
 
 from splitfl.config import TransportConfig, chosen
 from splitfl.core.errors import SplitflError
+from splitfl.transport.base.addresses import address_over
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS, between_processes
 from tests.splitfl.transport.broker_process import BrokerProcess
@@ -23,6 +24,8 @@ QUICK = "grpc"
 ALL = [pytest.param(name, marks=[] if name == QUICK else [pytest.mark.slow]) for name in between_processes()]
 RESUMING = [one for one in ALL if TRANSPORTS[str(one.values[0])].resumes]
 """Of these a process has several ends; of the others, such as RPC, each case takes seconds to meet."""
+COMBINED = ("rpc", "grpc")
+"""The transports of the two clients where a server has several."""
 
 
 class Place:
@@ -36,7 +39,8 @@ class Place:
 
     def server(self, *, is_far: bool = False, **settings: Any) -> Any:
         """A server for two clients."""
-        port = {} if self.spec.own_host else {"port": self._broker().port}
+        port: dict[str, Any] = {} if self.spec.own_host else {"port": self._broker().port}
+        port |= {"clients": COMBINED} if self.spec.combines else {}
         values = {"name": self.name, "timeout_s": TIMEOUT_S, "join_timeout_s": 30.0, **port, **settings}
         config = chosen(TransportConfig, [self.spec.settings], values)
         if self.is_near and not is_far:
@@ -49,12 +53,13 @@ class Place:
 
     def client(self, address: str, number: int, *, is_far: bool = False, timeout_s: float = 10.0) -> Any:
         """A client of the server there."""
-        joining = Joining(address=address, client=number, timeout_s=timeout_s)
+        name = COMBINED[number] if self.spec.combines else self.name
+        joining = Joining(address=address_over(name, address), client=number, timeout_s=timeout_s)
         if self.is_near and not is_far:
-            made: Any = Client(self.name, joining)
+            made: Any = Client(name, joining)
             self._stack.callback(_gently, made.leave)
         else:
-            made = Far(Client, self.name, joining)
+            made = Far(Client, name, joining)
             self._stack.callback(made.kill)
         return made
 

@@ -12,13 +12,15 @@ import torch
 import splitfl
 from channel.core.link import Transfer
 from experiments.local_clients import run_here
+from experiments.report import write_report
 from splitfl.config import LinkConfig
 from splitfl.controller.budget import resolved
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.overview import overview
 from splitfl.runtime.screen import Silent
+from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
-from splitfl.setup.experiment_file import from_dict, partial
+from splitfl.setup.experiment_file import as_dict, from_dict, partial
 from splitfl.setup.links import check_link
 from splitfl.setup.overriding import resolved_settings
 from testbed.errors import RadioTimeout
@@ -50,7 +52,10 @@ def ran(place: Path, folder: Path, transport: dict[str, Any], **tables: Any) -> 
     """The folder of a toy run of one round of two steps over this transport."""
     short = {"federation": {"clients": 2, "rounds": 1, "local_steps": 2}, "train": {"batch_size": 4}}
     table = toy.table(place, transport=transport, **short, **tables)
-    run_here(Experiment.of(resolved(from_dict(table))), lambda: folder, Silent())
+    config = resolved(from_dict(table))
+    for name, content in (("config", as_dict(config)), ("environment", {})):
+        write_json(folder / f"{name}.json", content)
+    run_here(Experiment.of(config), lambda: folder, Silent())
     return folder
 
 
@@ -93,6 +98,26 @@ def test_policies_work_with_the_tokens_that_were_received(policy: str, place: Pa
     lossy = [row for row in events(folder, "transfer") if row["kind"] in ("Activation", "Gradient")]
     assert 0 < sum(row["lost_packets"] for row in lossy) < sum(row["packets"] for row in lossy)
     assert all(row["airtime_s"] > 0.0 for row in lossy)
+    if policy == "zero":
+        assert_recorded(folder)
+
+
+def assert_recorded(folder: Path) -> None:
+    """The record agrees with the events, and the report draws it."""
+    record, summary = (json.loads((folder / f"{name}.json").read_text()) for name in ("radio", "summary"))
+    links = summary["radio"]["links"]
+    assert [(row["source"], row["target"]) for row in links] == [(1, 0), (2, 0), (0, 1), (0, 2)]
+    assert all(0 < row["bad"] < row["packets"] for row in links[:2])
+    assert sum(summary["radio"]["airtime_s"]) == pytest.approx(summary["airtime_s"])
+    assert sum(row["retransmissions"] for row in links) == summary["retransmissions"]
+    for target, source in ((0, 1), (1, 0)):
+        rows = [row for row in record["rows"] if (row["at"], row["node"]) == (target, source)]
+        assert sum(row["packets"] for row in rows) == record["nodes"][target]["nodes"][str(source)]["packets"]
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "<h2>Waveform</h2>" in page
+    for caption in ("The last packet on each link", "The estimated channel of each", "What each node heard"):
+        assert caption in page
+    assert "how fast samples passed" not in page
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Several transports in one run: each client joins over its own."""
