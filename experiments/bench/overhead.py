@@ -35,6 +35,7 @@ from splitfl.server.assemble import server_loop_of
 from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
+from splitfl.setup.shared_clients import SharedClients
 
 LOOPS: Final[Mapping[str, Callable[[LoopInputs], Rounds]]] = {
     "sfl-v2": loops.sfl,
@@ -128,7 +129,7 @@ class _Product:
         self._events = Events(path)
         self._server = experiment.server_method()
         self._server_loop = server_loop_of(experiment, self._server, Ledger(), self._events, self)
-        self._nodes = [ClientNode.of(experiment, 0)]
+        self._nodes = [ClientNode.of(experiment, 0, None, SharedClients(experiment).method)]
 
     def round(self, round_index: int) -> None:
         """Runs this round; the clients' leave afterwards has no effect on the next."""

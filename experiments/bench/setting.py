@@ -93,12 +93,12 @@ class Setting:
             }
         )
 
-    def prepare(self) -> Self:
-        """Writes model, texts and the initial adapter into the folder."""
+    def prepare(self, texts: int | None = None) -> Self:
+        """Writes model, `texts` texts (None: enough for two clients) and the initial adapter."""
         self.model.mkdir(parents=True)
         _save_model(self)
         _save_tokenizer(self)
-        _save_texts(self)
+        _save_texts(self, texts or 2 * BATCHES_EACH * self.batch)
         config = self.config(rounds=1)
         whole = Experiment.of(config).whole()
         export_adapter(
@@ -157,11 +157,11 @@ def _save_tokenizer(setting: Setting) -> None:
     (setting.model / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def _save_texts(setting: Setting) -> None:
+def _save_texts(setting: Setting, texts: int) -> None:
     folder = setting.folder / "texts"
     folder.mkdir()
     rng = stream(SEED, "texts")
-    for name, samples in (("train", 2 * BATCHES_EACH * setting.batch), ("dev", 1)):
+    for name, samples in (("train", texts), ("dev", 1)):
         ids = rng.integers(1, setting.vocabulary, (samples, setting.tokens))
         (folder / f"{name}.txt").write_text("".join(map(_line, ids)), encoding="utf-8")
 

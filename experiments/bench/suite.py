@@ -35,6 +35,7 @@ from experiments.bench.radio.samples import samples
 from experiments.bench.radio_api import radio_api
 from experiments.bench.ratio import Figure
 from experiments.bench.setting import Setting
+from experiments.bench.simulated_clients import simulated_clients
 from experiments.bench.transports import transports
 from experiments.report.writing import write_whole
 from splitfl.config import DeviceConfig, one_of
@@ -58,6 +59,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "transports": transports,
     "death": death,
     "many-clients": many_clients,
+    "simulated-clients": simulated_clients,
     "overlay": overlay,
     "live": live,
     "cell": cell,

@@ -15,6 +15,7 @@ from experiments.live.figures import link_rows
 from experiments.live.radio_figures import radio_rows
 from experiments.report import plots
 from experiments.report.classes import class_rows
+from experiments.report.client_table import COLUMNS, client_rows, write_clients
 from experiments.report.codecs import codec_cells
 from experiments.report.node_pages import PAGE, node_pages, write_page
 from experiments.report.node_timeline import delay_rows
@@ -29,6 +30,9 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, percent_text, rate_text, seconds_text
 from splitfl.run_folder.read import RunRecord, read_run
+
+MAX_VALUE = 300
+"""Maximum number of characters that are shown of a setting's value."""
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -65,6 +69,7 @@ def write_report(folder: Path) -> Path:
     Raises ConfigError for a folder without a readable run, or one that is not writable.
     """
     run = read_run(folder)
+    clients = by_client(run)
     nodes = node_rows(folder)
     delays = delay_rows(folder, client_nodes(folder))
     for path, values in node_pages(folder, delays).items():
@@ -82,7 +87,10 @@ def write_report(folder: Path) -> Path:
         classes=class_rows(run),
         shown_round=representative(spans_by_round(run)) + 1 if spans_by_round(run) else None,
         max_clients=MAX_CLIENTS,
-        clients=by_client(run),
+        num_clients=len(clients),
+        columns=COLUMNS,
+        clients=client_rows(clients),
+        clients_file=write_clients(folder, clients),
         codecs=codec_cells(run.summary.codecs),
         live=link_rows(run.summary.live) if run.summary.live else [],
         radio=radio_rows(run.summary.radio) if run.summary.radio else [],
@@ -91,7 +99,7 @@ def write_report(folder: Path) -> Path:
         delays=delays,
         node_timeline=Markup(plots.node_timeline(folder)),
         code=loading_code(run),
-        settings=_flat(run.config),
+        settings={key: _shortened(value) for key, value in _flat(run.config).items()},
     )
     return write_whole(folder / "report.html", page.encode())
 
@@ -160,6 +168,11 @@ def _flat(table: Mapping[str, Any], path: str = "") -> dict[str, str]:
     for key, value in table.items():
         flat |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": str(value)}
     return flat
+
+
+def _shortened(value: str) -> str:
+    """A long list of values, as of the clients' cuts, by its beginning."""
+    return value if len(value) <= MAX_VALUE else f"{value[:MAX_VALUE]}... (all of it is in config.json)"
 
 
 def render(template: str, **values: Any) -> str:

@@ -1,9 +1,10 @@
 """Panels of a run's plots: each function draws one into given axes."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from experiments.report.drawing import MUTED, PALETTE, draw_empty, in_bytes, in_rounds, legend_above
@@ -24,6 +25,9 @@ from splitfl.run_folder.read import RunRecord
 MAX_CLIENTS = 12
 """Maximum number of bars or lanes; the rest become one bar, or are omitted."""
 
+MAX_LINES = 40
+"""Maximum number of clients whose training losses are drawn one by one."""
+
 MAX_MARKERS = 40
 """A curve with more points is drawn without markers."""
 
@@ -40,12 +44,10 @@ SPENT_LABELS = {
 
 
 def draw_loss(axes: Axes, run: RunRecord) -> None:
-    """Training loss (each client's in grey) and held-out loss against rounds."""
+    """Training loss (the clients' in grey) and held-out loss against rounds."""
     if not run.events.rounds:
         return draw_empty(axes, "no round was completed")
-    for number, client_curve in enumerate(client_losses(run).values()):
-        label = "each client" if number == 0 else None
-        axes.plot(*client_curve, color=MUTED, alpha=0.45, linewidth=0.9, label=label)
+    _draw_client_losses(axes, client_losses(run))
     _draw_curve(axes, curve(run, "train_loss"), color=PALETTE[0], marker="o", label="training")
     held_out = curve(run, "eval_loss")
     if held_out.xs:
@@ -149,6 +151,22 @@ def _styles() -> Iterator[dict[str, str]]:
     """An endless series of colour, marker and dash style; the first 105 are distinct."""
     for colour, marker, dashes in zip(cycle(PALETTE), cycle("os^Dv"), cycle(("-", "--", "-.")), strict=False):
         yield {"color": colour, "marker": marker, "linestyle": dashes}
+
+
+def _draw_client_losses(axes: Axes, curves: Mapping[int, MetricCurve]) -> None:
+    """A line for each client; of more than MAX_LINES the range of the middle 80 % in each round."""
+    if len(curves) <= MAX_LINES:
+        for number, client_curve in enumerate(curves.values()):
+            label = "each client" if number == 0 else None
+            axes.plot(*client_curve, color=MUTED, alpha=0.45, linewidth=0.9, label=label)
+        return
+    by_round: defaultdict[float, list[float]] = defaultdict(list)
+    for client_curve in curves.values():
+        for finished, loss in zip(*client_curve, strict=True):
+            by_round[finished].append(loss)
+    rounds = sorted(by_round)
+    low, high = np.transpose([np.quantile(by_round[finished], (0.1, 0.9)) for finished in rounds])
+    axes.fill_between(rounds, low, high, color=MUTED, alpha=0.3, linewidth=0, label="middle 80 % of clients")
 
 
 def _draw_curve(

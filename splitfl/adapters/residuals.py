@@ -19,7 +19,8 @@ A, B = ".lora_A.weight", ".lora_B.weight"
 RESIDUAL_A, RESIDUAL_B = ".residual_A.weight", ".residual_B.weight"
 RESIDUALS: Final = (RESIDUAL_A, RESIDUAL_B)
 _NOTHING: Final = 1e-9  # relative to the largest singular value, in float64: rounding errors of zero
-_CHILD: Final = "residual"
+RESIDUAL_CHILD: Final = "residual"
+"""The name of a residual as a submodule of the module with LoRA."""
 
 
 def rank_axis(name: str) -> int:
@@ -90,7 +91,9 @@ def put_residuals(model: nn.Module, tensors: Mapping[str, Tensor], device: torch
     for name, factor_A in tensors.items():
         if name.endswith(RESIDUAL_A):
             path = name.removesuffix(RESIDUAL_A)
-            put_frozen(model.get_submodule(path), _CHILD, factor_A, tensors[path + RESIDUAL_B], device)
+            put_frozen(
+                model.get_submodule(path), RESIDUAL_CHILD, factor_A, tensors[path + RESIDUAL_B], device
+            )
 
 
 def put_frozen(
@@ -98,7 +101,7 @@ def put_frozen(
 ) -> None:
     """Adds scale B A to a module with LoRA as a frozen submodule of this name, or replaces it."""
     scale = cast(LoraLayer, layer).scaling["default"]
-    is_first = child not in dict(layer.named_children())
+    is_first = child not in layer._modules
     layer.add_module(child, Residual(factor_A, factor_B, scale).to(device))
     if is_first:
         layer.register_forward_hook(partial(_add_residual, child))
@@ -108,8 +111,8 @@ def residuals(model: nn.Module) -> dict[str, Tensor]:
     """The residuals of all modules, by name."""
     found: dict[str, Tensor] = {}
     for path, module in model.named_modules():
-        if isinstance(module, Residual) and path.endswith(f".{_CHILD}"):
-            of = path.removesuffix(f".{_CHILD}")
+        if isinstance(module, Residual) and path.endswith(f".{RESIDUAL_CHILD}"):
+            of = path.removesuffix(f".{RESIDUAL_CHILD}")
             found |= {of + RESIDUAL_A: module.A.weight.detach(), of + RESIDUAL_B: module.B.weight.detach()}
     return found
 
@@ -134,5 +137,8 @@ def _frozen(weight: Tensor) -> nn.Linear:
 
 
 def _add_residual(child: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-    added: Tensor = module.get_submodule(child)(args[0])
+    residual = getattr(module, child)
+    if residual is None:  # a client of a shared piece has none yet
+        return output
+    added: Tensor = residual(args[0])
     return output + added.to(output.dtype)

@@ -22,7 +22,7 @@ from splitfl.core.messages import (
     Reply,
     RunOver,
 )
-from splitfl.core.state import not_finite, part, under
+from splitfl.core.state import not_finite, part, under, without
 from splitfl.methods.parts.method import ClientMethod
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, Refusal, decode, encode
@@ -44,11 +44,6 @@ class Connection(Protocol):
         """The reply frame; raises Timeout or PeerLost without one."""
 
 
-def is_over(reply: Reply) -> bool:
-    """Whether this reply to a `Begin` means that the run has no further round."""
-    return isinstance(reply, RunOver)
-
-
 class ClientNode:
     """One client: its method, its message counter and its checkpoints."""
 
@@ -62,12 +57,14 @@ class ClientNode:
         reports_speed: bool = False,
         data: str = "",
         meter: CodecMeter | None = None,
+        keeps_initial: bool = True,
     ) -> None:
         """Saves the state after each round to `checkpoints`, if given.
 
         `data` is a digest of the client's samples; raises ConfigError if its checkpoints have another.
         `codec` encodes its messages until a plan names another. With `reports_speed`, each `Begin` has the
-        FLOP/s measured in the round before. `meter` measures its codecs.
+        FLOP/s measured in the round before. `meter` measures its codecs. `keeps_initial`: training can be
+        undone without a checkpoint.
         """
         self.client = client
         self._reports_speed = reports_speed
@@ -78,23 +75,34 @@ class ClientNode:
         self._checkpoints = checkpoints
         self._data = data
         self._check_data()
-        self._first = method.state()
+        self._initial = method.state() if keeps_initial else None
         self._is_not_finite = False
         self._completed = -1  # the last round that it completed, which may be later than its checkpoint
         self._round = self._lap = 0
 
     @classmethod
-    def of(cls, experiment: Experiment, client: int, checkpoints: CheckpointStore | None = None) -> Self:
-        """Client `client` of this experiment."""
-        config, meter = experiment.config, CodecMeter()
+    def of(
+        cls,
+        experiment: Experiment,
+        client: int,
+        checkpoints: CheckpointStore | None = None,
+        make_method: Callable[[int, CodecMeter], ClientMethod] | None = None,
+        meter: CodecMeter | None = None,
+    ) -> Self:
+        """Client `client` of this experiment; its initial state is kept unless it has a `make_method`.
+
+        Several clients may have one `meter`; without, it has its own.
+        """
+        config, meter = experiment.config, meter or CodecMeter()
         return cls(
             client,
-            experiment.client_method(client, meter),
+            (make_method or experiment.client_method)(client, meter),
             checkpoints,
             config.codec,
             reports_speed=config.auto.speed == "measured",
             data=experiment.data_digest(client),
             meter=meter,
+            keeps_initial=make_method is None,
         )
 
     def restore(self, round_index: int) -> None:
@@ -103,10 +111,13 @@ class ClientNode:
         Only optimiser steps since then are lost, and if any are, references: the server sends the parameters.
         """
         checkpoint = self._newest(round_index)
-        tensors = checkpoint.tensors if checkpoint is not None else self._first
-        self._method.restore(tensors)
+        state = checkpoint.tensors if checkpoint is not None else self._initial
+        assert state is not None or self._completed < 0, "the initial state was not kept"
+        if state is not None:
+            self._method.restore(without(state, "references"))
         self._completed = _completed(checkpoint)
-        self.references.restore(part(tensors, "references") if self._completed + 1 == round_index else {})
+        has_all = self._completed + 1 == round_index
+        self.references.restore(part(state or {}, "references") if has_all else {})
         self._method.take_flops()  # not reported: the work is lost
 
     def save_checkpoint(self, round_index: int) -> None:
@@ -163,6 +174,10 @@ class ClientNode:
         self._round, self._lap = round_index, -1
         return Absent(rounds=rounds)
 
+    def leave(self) -> Leave:
+        """The message at the end of the run."""
+        return Leave(codecs=self._meter.take() if self._meter else ())
+
     def frame(self, message: Message) -> bytes:
         """The frame of this round's next message."""
         self._lap += 1
@@ -172,8 +187,6 @@ class ClientNode:
             if self._reports_speed:
                 message = self._with_speed(message)
             message = replace(message, is_finite=not self._is_not_finite)
-        if self._meter and isinstance(message, Leave):
-            message = replace(message, codecs=self._meter.uses())
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap, flops=flops)
         return self.references.encode(message, envelope, self.codec, self._meter)
 
@@ -290,7 +303,7 @@ def _run_round(
     pending: Message | None = message
     while pending is not None:
         reply = node.reply(connection.request(node.frame(pending)))
-        if is_over(reply):
+        if isinstance(reply, RunOver):
             raise _RunOver
         on_step(round_index, pending)
         pending = resume(reply)

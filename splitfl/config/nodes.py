@@ -93,6 +93,10 @@ class FaultToleranceConfig:
     lost; a client that has not finished a round after `round_s` is skipped for the rest of it; a run over
     `run_s` ends, and can be resumed. In each round `clients_per_round` clients take part (0: all). Once
     `quorum` of these (0: all) have sent their message, a straggler is skipped for the rest of the round.
+
+    Simulated churn: at the start of each round but the first a present client leaves with probability
+    `leave_rate`, and one that is away returns with probability `return_rate`. Only present clients are
+    selected; if fewer than `clients_per_round` are present, all of them are.
     """
 
     on_loss: str = "abort"
@@ -104,6 +108,8 @@ class FaultToleranceConfig:
     run_s: float = 0.0
     clients_per_round: int = 0
     quorum: int = 0
+    leave_rate: float = 0.0
+    return_rate: float = 1.0
 
     def __post_init__(self) -> None:
         one_of("fault_tolerance.on_loss", self.on_loss, ("abort", "continue", "rollback"))
@@ -115,6 +121,14 @@ class FaultToleranceConfig:
         at_least("fault_tolerance.run_s", self.run_s, 0.0)
         at_least("fault_tolerance.clients_per_round", self.clients_per_round, 0)
         at_least("fault_tolerance.quorum", self.quorum, 0)
+        for name, rate in (("leave_rate", self.leave_rate), ("return_rate", self.return_rate)):
+            if not 0.0 <= rate <= 1.0:
+                raise ConfigError(f"fault_tolerance.{name} must lie in [0, 1], got {rate}")
+        if not self.leave_rate and self.return_rate != 1.0:
+            raise ConfigError(
+                "fault_tolerance.return_rate is read with fault_tolerance.leave_rate above 0 only, got "
+                f"{self.return_rate}"
+            )
         if self.clients_per_round and self.quorum > self.clients_per_round:
             raise ConfigError(
                 "fault_tolerance.quorum must be at most fault_tolerance.clients_per_round, "

@@ -38,6 +38,11 @@ def part(state: State, name: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
+def without(state: State, name: str) -> dict[str, Tensor]:
+    """The state without the part with this prefix."""
+    return {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
+
+
 def copied(tensors: State) -> dict[str, Tensor]:
     """Copies of these tensors on the CPU."""
     return {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}

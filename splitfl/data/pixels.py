@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from splitfl.core.errors import ConfigError, DataError, ModelMissing
+from splitfl.core.folder_cache import cached_by_files
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples, Ints
 from splitfl.data.pictures import Pictures
@@ -101,6 +102,7 @@ class PictureFiles:
         )
 
 
+@cached_by_files
 def _processor(folder: Path) -> "BaseImageProcessor":
     from transformers import AutoImageProcessor
 

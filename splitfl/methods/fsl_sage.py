@@ -36,7 +36,7 @@ from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, Serv
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation
-from splitfl.models.cut import Piece, share_frozen
+from splitfl.models.cut import Piece, frozen_in, share_frozen
 from splitfl.models.token_rows import unpack
 
 
@@ -122,7 +122,7 @@ class SageServer:
         settings: SageSettings,
         lr: float,
     ) -> None:
-        share_frozen(body.piece, auxiliary)
+        share_frozen(frozen_in(body.piece), auxiliary)
         self._body = body
         self._scratch = auxiliary
         self._settings = settings

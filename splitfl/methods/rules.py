@@ -181,6 +181,7 @@ RULES: Final[tuple[Rule, ...]] = (
             "analog.sum_adapters": (False,),
             "fault_tolerance.on_loss": ("abort",),
             "fault_tolerance.clients_per_round": (0,),
+            "fault_tolerance.leave_rate": (0.0,),
             "fault_tolerance.quorum": (0,),
             "fault_tolerance.step_s": (0.0,),
             "fault_tolerance.round_s": (0.0,),

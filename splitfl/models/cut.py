@@ -276,13 +276,19 @@ def replica(piece: Piece) -> Piece:
     return copy.deepcopy(piece, shared)
 
 
-def share_frozen(source: Piece, target: Piece) -> None:
-    """Replaces frozen parameters of `target` by those of `source` with the same name, to free memory."""
-    frozen = {name: value for name, value in source.model.named_parameters() if not value.requires_grad}
+def frozen_in(piece: Piece) -> dict[str, nn.Parameter]:
+    """The piece's frozen parameters by their names in its model."""
+    return {name: value for name, value in piece.model.named_parameters() if not value.requires_grad}
+
+
+def share_frozen(frozen: Mapping[str, nn.Parameter], target: Piece) -> None:
+    """Replaces frozen parameters of `target` by equal ones of the same name, to free memory."""
     for prefix, module in target.model.named_modules():
         for name, value in module._parameters.items():
             other = frozen.get(f"{prefix}.{name}" if prefix else name)
-            if value is not None and other is not None and not value.requires_grad:
+            if value is None or other is None or value.requires_grad:
+                continue
+            if torch.equal(value, other):
                 module._parameters[name] = other
 
 

@@ -130,7 +130,7 @@ class _ClientSession:
 
     def _leave(self) -> Leave:
         row = process_memory.row("client", self._client, self._base_bytes)
-        return Leave(peak_bytes=row["peak_bytes"], base_bytes=row["base_bytes"])
+        return replace(self._node.leave(), peak_bytes=row["peak_bytes"], base_bytes=row["base_bytes"])
 
 
 def _reconnect(

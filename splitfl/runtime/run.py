@@ -3,6 +3,7 @@
 import time
 from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
 
 from splitfl.client.client import ClientNode
 from splitfl.core.allocator import keep_freed_memory
@@ -19,8 +20,10 @@ from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import is_carried
+from splitfl.setup.shared_clients import SharedClients
 from splitfl.transport.base.carrier import Carrier, OpenCarrier, OpenServerRadio, no_radio
 from splitfl.transport.registry import transport
+from splitfl.wire.codec_meter import CodecMeter
 
 
 def run(
@@ -83,8 +86,9 @@ def _run_in_one_process(
         check_run(experiment.config.fault_tolerance, time.monotonic() - began_s)
 
     checkpoint_folder = folder / "checkpoint"
+    method, meter = SharedClients(experiment).method, CodecMeter()
     nodes = [
-        ClientNode.of(experiment, client, CheckpointStore.of_client(checkpoint_folder / f"client-{client}"))
+        ClientNode.of(experiment, client, _checkpoints(experiment, checkpoint_folder, client), method, meter)
         for client in range(experiment.config.federation.clients)
     ]
     newest = CheckpointStore(checkpoint_folder).newest()
@@ -97,7 +101,11 @@ def _run_in_one_process(
             for node in nodes:
                 node.restore(server_run.first_round)
             run_inproc(
-                experiment.config, nodes, server_run.server_loop, server_run.first_round, on_round=check_time
+                experiment.config,
+                nodes,
+                server_run.server_loop,
+                server_run.first_round,
+                on_round=check_time,
             )
         except Diverged as error:
             raise server_run.diverged(error) from None
@@ -105,3 +113,9 @@ def _run_in_one_process(
             server_run.fail(str(error) if isinstance(error, Exception) else "the run was interrupted")
             raise
         return folder, server_run.finish([])
+
+
+def _checkpoints(experiment: Experiment, folder: Path, client: int) -> CheckpointStore | None:
+    if not experiment.config.fault_tolerance.checkpoint_every:
+        return None
+    return CheckpointStore.of_client(folder / f"client-{client}")

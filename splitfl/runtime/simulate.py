@@ -1,27 +1,28 @@
 """All clients and the server in one process and thread: the reference for all transports."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from contextlib import contextmanager
 
 import torch
 
-from splitfl.client.client import ClientNode, is_over
+from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
-from splitfl.core.messages import Absent, Begin, Leave, Message, Reply
+from splitfl.core.messages import Begin, Message, NotSelected, Reply, RunOver
 from splitfl.federation.selection import Selection
 from splitfl.federation.staleness import most_rounds
 from splitfl.server.absences import Schedule
 from splitfl.server.async_server import AsyncServer
 from splitfl.server.cell_server import CellServer
-from splitfl.server.server_loop import Answer, ServerLoop
+from splitfl.server.server_loop import ServerLoop
 from splitfl.server.service_order import Turns
-from splitfl.wire import Frame
+from splitfl.server.sync_server import SyncServer
+from splitfl.wire import Envelope, Frame, encode
 
 
 def run_inproc(
     config: RunConfig,
-    nodes: list[ClientNode],
+    nodes: Sequence[ClientNode],
     server_loop: ServerLoop,
     first_round: int = 0,
     *,
@@ -36,47 +37,59 @@ def run_inproc(
     if isinstance(server_loop, CellServer | AsyncServer):
         _run_concurrently(config, nodes, server_loop, first_round, on_round)
         return
+    assert isinstance(server_loop, SyncServer)
+    took_part: set[int] = set()
     for round_index in range(first_round, config.federation.rounds):
         on_round()
-        _run_round(config, nodes, server_loop, round_index, schedule or Schedule())
-    for node in nodes:
-        _post(config, node, server_loop, Leave(), lambda frame: None)
+        took_part = _run_round(config, nodes, server_loop, round_index, schedule or Schedule(), took_part)
+    for client, node in enumerate(nodes):
+        server_loop.membership.left[client] = node.leave()
 
 
 def _run_round(
-    config: RunConfig, nodes: list[ClientNode], server_loop: ServerLoop, round_index: int, schedule: Schedule
-) -> None:
+    config: RunConfig,
+    nodes: Sequence[ClientNode],
+    server_loop: SyncServer,
+    round_index: int,
+    schedule: Schedule,
+    took_part_before: Set[int],
+) -> set[int]:
+    """Runs a round; returns the clients that took part in it.
+
+    A client that is not selected costs no message; it saves its state if it took part in the round before.
+    """
     turns, selection = Turns(config.train.seed, round_index, len(nodes), 0), Selection.of(config)
     resume: dict[int, Callable[[Reply], Message | None]] = {}
     pending: dict[int, Message | None] = {}
-    for node in nodes:
-        client = node.client
+    for client in range(len(nodes)):
         if (client, round_index) in schedule.back:
-            _rejoin(node, server_loop, schedule.back[client, round_index])
+            _rejoin(nodes[client], server_loop, schedule.back[client, round_index])
         if schedule.absent.get((client, round_index)) == 0:
             if (client, round_index - 1) not in schedule.absent:
-                node.save_checkpoint(round_index)
-            message: Message = Absent()
+                nodes[client].save_checkpoint(round_index)
         elif selection.takes_part(client, round_index):
-            resume[client], message = node.begin(round_index)
-        else:
-            message = node.skip_round(round_index)
+            resume[client], pending[client] = nodes[client].begin(round_index)
+        elif client in took_part_before:
+            nodes[client].save_checkpoint(round_index)
+        message = pending.get(client)
         turns.begin(client, message.steps + 1 if isinstance(message, Begin) else 1)
-        pending[client] = message
-    replies: dict[int, list[bytes]] = {client: [] for client in range(len(nodes))}
+    answered: deque[tuple[int, bytes]] = deque()
     for client, lap in (*((client, 0) for client in range(len(nodes))), *turns.order()):
         if lap >= schedule.absent.get((client, round_index), lap + 1):
             with threads(config.server.threads):
                 server_loop.membership.pass_turn(client)
+        elif client not in resume:
+            with threads(config.server.threads):
+                server_loop.skip_round(client)
         else:
-            message_now = pending[client]
-            assert message_now is not None, "a client announced more messages than it has"
-            _post(config, nodes[client], server_loop, message_now, replies[client].append)
-        for answered in [one for one, frames in replies.items() if frames]:  # those served with this one
-            reply = nodes[answered].reply(replies[answered].pop())
-            if answered in resume:
-                with threads(config.client.threads):
-                    pending[answered] = resume[answered](reply)
+            message = pending[client]
+            assert message is not None, "a client announced more messages than it has"
+            _post(config, nodes[client].frame(message), server_loop, client, answered)
+        while answered:  # the messages that are served with this one
+            one, frame = answered.popleft()
+            with threads(config.client.threads):
+                pending[one] = resume[one](nodes[one].reply(frame))
+    return set(resume)
 
 
 def _rejoin(node: ClientNode, server_loop: ServerLoop, completed: int) -> None:
@@ -87,7 +100,7 @@ def _rejoin(node: ClientNode, server_loop: ServerLoop, completed: int) -> None:
 
 def _run_concurrently(
     config: RunConfig,
-    nodes: list[ClientNode],
+    nodes: Sequence[ClientNode],
     server_loop: CellServer | AsyncServer,
     first_round: int,
     on_message: Callable[[], None],
@@ -95,48 +108,62 @@ def _run_concurrently(
     """Each client computes once it has its reply; virtual time advances after the last one has sent."""
     replies: deque[tuple[int, bytes]] = deque()
 
-    def send(client: int, message: Message) -> None:
+    def send(client: int, frame: bytes) -> None:
         on_message()
-        _post(config, nodes[client], server_loop, message, lambda frame: replies.append((client, frame)))
+        _post(config, frame, server_loop, client, replies)
 
-    generators = [_messages(config, node, first_round) for node in nodes]
+    generators = [_frames(config, node, first_round) for node in nodes]
     for client, generator in enumerate(generators):
         send(client, next(generator))
     while replies:
-        client, frame = replies.popleft()
-        reply = nodes[client].reply(frame)
+        client, reply = replies.popleft()
         try:
             with threads(config.client.threads):
-                message = generators[client].send(reply)
+                frame = generators[client].send(reply)
         except StopIteration:
             continue
-        send(client, message)
+        send(client, frame)
 
 
-def _messages(config: RunConfig, node: ClientNode, first_round: int) -> Generator[Message, Reply, None]:
-    """All messages of a client from `first_round` on; resumed with replies."""
+def _frames(config: RunConfig, node: ClientNode, first_round: int) -> Generator[bytes, bytes, None]:
+    """All frames of a client from `first_round` on; resumed with those of the replies.
+
+    A client saves its state after a round that it took part in.
+    """
+    selection, client, took_part = Selection.of(config), node.client, False
     for round_index in range(first_round, most_rounds(config.federation)):
+        if not selection.takes_part(client, round_index):
+            if took_part:
+                node.save_checkpoint(round_index)
+            yield encode(NotSelected(), Envelope(client=client, round=round_index, lap=0))
+            took_part = False
+            continue
+        took_part = True
         resume, first = node.begin(round_index)
         pending: Message | None = first
         while pending is not None:
-            reply = yield pending
-            if is_over(reply):
+            reply = node.reply((yield node.frame(pending)))
+            if isinstance(reply, RunOver):
                 break
             pending = resume(reply)
-    yield Leave()
+    yield encode(node.leave(), Envelope(client=client, round=most_rounds(config.federation), lap=0))
 
 
 def _post(
-    config: RunConfig, node: ClientNode, server_loop: ServerLoop, message: Message, answer: Answer
+    config: RunConfig, frame: bytes, server_loop: ServerLoop, client: int, replies: deque[tuple[int, bytes]]
 ) -> None:
+    """Has the server take a client's frame; frames of replies are appended to `replies`, now or later."""
     with threads(config.server.threads):
-        server_loop.post(Frame(node.frame(message)), answer)
+        server_loop.post(Frame(frame), lambda reply: replies.append((client, reply)))
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Sets torch's number of threads within the context."""
     before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
     torch.set_num_threads(count)
     try:
         yield

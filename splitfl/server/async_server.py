@@ -8,6 +8,7 @@ clients a round of the run is over and measured.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from channel.core.rng import stream
 from splitfl.config import RunConfig
@@ -52,6 +53,7 @@ class AsyncServer(EventServer[_Arrival]):
         self._quota = federation.clients * federation.rounds
         self._every = uploads_a_version(federation)
         self._laps: dict[int, int] = {}
+        self._queue: list[tuple[tuple[float, bool, int], int]] = []  # of the pending messages
         self._done = self._position = 0
 
     @property
@@ -68,7 +70,8 @@ class AsyncServer(EventServer[_Arrival]):
             self._laps[envelope.client] = message.steps + 1
         self.membership.advance(envelope.client, is_last=self._is_last(envelope))
         up = self._exchange.uplink(frame, message, self._carrier, self._pause_end_s(envelope))
-        self._pending[envelope.client] = _Arrival(up=up, answer=answer)
+        arrival = self._pending[envelope.client] = _Arrival(up=up, answer=answer)
+        heappush(self._queue, (arrival.order, envelope.client))
 
     def _is_last(self, envelope: Envelope) -> bool:
         return envelope.lap + 1 == self._laps[envelope.client]
@@ -83,8 +86,7 @@ class AsyncServer(EventServer[_Arrival]):
     def _run(self) -> None:
         """Serves messages by arrival, until a client has to compute."""
         while self._failure is None and self._pending and not self._is_waiting():
-            first = min(self._pending.values(), key=lambda one: one.order)
-            del self._pending[first.up.envelope.client]
+            first = self._pending.pop(heappop(self._queue)[1])
             if self._done == self._quota:
                 first.answer(self._over(first.up.envelope))
             else:

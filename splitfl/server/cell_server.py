@@ -20,7 +20,7 @@ from torch import Tensor
 
 from channel.core.link import Delivery, Transfer
 from splitfl.core.errors import ConfigError, Undelivered, WireError
-from splitfl.core.messages import Begin, Message
+from splitfl.core.messages import Begin, Message, NotSelected
 from splitfl.core.state import State, numbered, part, raw, raw_in, tensor_in, under
 from splitfl.methods.parts.method import ServerReply, Turn
 from splitfl.server.event_server import EventServer
@@ -78,6 +78,7 @@ class CellServer(EventServer[_CellMessage]):
         self._returning: dict[int, Crossing] = {}  # in flight at the checkpoint; their clients have them
         self._early: dict[int, tuple[Frame, Message, Answer]] = {}  # their clients' next messages
         self._sent: dict[int, _Sent] = {}
+        self._skipping: dict[int, tuple[Envelope, Answer]] = {}  # of clients that are not selected
 
     @property
     def _round(self) -> int:
@@ -119,14 +120,15 @@ class CellServer(EventServer[_CellMessage]):
                 self._sent[client] = replace(sent, delivery=delivery)
 
     def _take(self, frame: Frame, message: Message, answer: Answer) -> None:
-        self._expect(frame.envelope, message)
         client = frame.envelope.client
+        self._expect(frame.envelope, message)
+        self.membership.advance(client, is_last=isinstance(message, NotSelected))
         if client in self._returning:
             self._early[client] = frame, message, answer
         elif client in self._sent:
             self._take_resent(frame, message, answer)
         else:
-            self._depart(frame, message, answer)
+            self._start(frame, message, answer)
 
     def _take_resent(self, frame: Frame, message: Message, answer: Answer) -> None:
         """A message that was in flight at the checkpoint: it is not transmitted again."""
@@ -147,31 +149,42 @@ class CellServer(EventServer[_CellMessage]):
             up = self._exchange.land(up, sent.delivery)
         self._pending[frame.envelope.client] = _CellMessage(up=up, answer=answer)
 
-    def _depart(self, frame: Frame, message: Message, answer: Answer) -> None:
+    def _start(self, frame: Frame, message: Message, answer: Answer) -> None:
+        """Transmits a message, or keeps one without costs until its turn."""
+        if isinstance(message, NotSelected):
+            self._skipping[frame.envelope.client] = frame.envelope, answer
+            return
         up = self._exchange.depart(frame, message, self._cell.now_s)
         self._pending[frame.envelope.client] = _CellMessage(up=up, answer=answer)
         self._cell.submit(up.transfer)
 
     def _owing(self) -> bool:
-        return len(self._pending) + len(self._early) + len(self.membership.left) < self._clients
+        here = len(self._pending) + len(self._early) + len(self._skipping)
+        return here + len(self.membership.left) < self._clients
 
     def _expect(self, envelope: Envelope, message: Message) -> None:
         expected = self.membership.expected(envelope.client)
-        if expected is not None and isinstance(message, Begin) and expected[1]:
+        if expected is not None and isinstance(message, Begin | NotSelected) and expected[1]:
             self.membership.expect(envelope.client, expected[0] + 1, 0)
         self._check_expected(envelope, message)
-        self.membership.advance(envelope.client, is_last=False)
 
     def _run(self) -> None:
         """Serves arrived messages in order and advances time, until a client has to compute."""
-        while self._failure is None and (self._pending or self._early) and not self._owing():
+        while self._failure is None and self._is_busy and not self._owing():
             if not self._serve_next():
                 self._advance_time()
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._pending or self._early or self._skipping)
 
     def _serve_next(self) -> bool:
         """Serves the next message in service order, with its group, if they have arrived; else False."""
         if self._place == len(self._order):
             return False
+        client, lap = self._order[self._place]
+        if lap == 0 and client in self._skipping:
+            return self._pass_unselected(client)
         size = len(self._turns.group(self._turns.base + self._place))
         group = [self._arrived(*place) for place in self._order[self._place : self._place + size]]
         arrived = [one for one in group if one is not None]
@@ -188,25 +201,32 @@ class CellServer(EventServer[_CellMessage]):
         envelope = pending.up.envelope
         return pending if (envelope.round, envelope.lap) == (self._turns.round_index, lap) else None
 
+    def _pass_unselected(self, client: int) -> bool:
+        """Passes the only turn of a client that is not selected; returns whether its round has begun."""
+        envelope, answer = self._skipping[client]
+        if envelope.round != self._turns.round_index:
+            return False
+        del self._skipping[client]
+        self._begin(client, 1)
+        turn = self._turn(self._place, client, 0)
+        self._place += 1
+        self._end_turn(turn, None)
+        answer(self._exchange.acknowledge(envelope))
+        return True
+
     def _serve(self, group: Sequence[_CellMessage]) -> None:
-        exchange, first, ups = self._exchange, self._turns.base + self._place, [one.up for one in group]
+        exchange, ups = self._exchange, [one.up for one in group]
         turns = [
-            Turn(client=up.envelope.client, round=up.envelope.round, lap=up.envelope.lap, position=first + at)
-            for at, up in enumerate(ups)
+            self._turn(place, up.envelope.client, up.envelope.lap)
+            for place, up in enumerate(ups, self._place)
         ]
         for up in ups:
             if isinstance(up.message, Begin):
-                self._begin(up.envelope.client, up.message)
+                self._begin(up.envelope.client, up.message.steps + 1)
         replies = exchange.compute(turns, ups)
         done_s = max(exchange.serve(ups, replies), self._cell.now_s)
         for turn, pending, reply in zip(turns, group, replies, strict=True):
             self._answer(turn, pending, reply, done_s)
-
-    def _begin(self, client: int, message: Begin) -> None:
-        self._turns.begin(client, message.steps + 1)
-        self._begun.add(client)
-        if len(self._begun) == self._clients:
-            self._order += self._turns.order()
 
     def _answer(self, turn: Turn, pending: _CellMessage, reply: ServerReply | None, done_s: float) -> None:
         """Sends the reply and commits the turn."""
@@ -217,12 +237,27 @@ class CellServer(EventServer[_CellMessage]):
         else:
             pending.down = exchange.reply(pending.up, reply, done_s)
             self._cell.submit(pending.down.transfer)
+        self._end_turn(turn, reply)
+
+    def _turn(self, place: int, client: int, lap: int) -> Turn:
+        """The turn at this place of the round's order."""
+        position = self._turns.base + place
+        return Turn(client=client, round=self._turns.round_index, lap=lap, position=position)
+
+    def _begin(self, client: int, laps: int) -> None:
+        self._turns.begin(client, laps)
+        self._begun.add(client)
+        if len(self._begun) == self._clients:
+            self._order += self._turns.order()
+
+    def _end_turn(self, turn: Turn, outcome: ServerReply | None) -> None:
+        """Commits the turn of the place before this one, and starts the next round after the last turn."""
         ends_round = self._turns.end == turn.position + 1
-        exchange.commit(turn, reply, ends_round=ends_round)
+        self._exchange.commit(turn, outcome, ends_round=ends_round)
         if self._place == self._clients:
-            exchange.all_began(self._turns.round_index)
+            self._exchange.all_began(turn.round)
         if ends_round:
-            self._turns = self._turns_of(self._turns.round_index + 1, turn.position + 1)
+            self._turns = self._turns_of(turn.round + 1, turn.position + 1)
             self._order, self._place, self._begun = self._begins(), 0, set()
 
     def _turns_of(self, round_index: int, base: int) -> Turns:
@@ -247,7 +282,7 @@ class CellServer(EventServer[_CellMessage]):
         exchange = self._exchange
         if client in self._returning:
             exchange.delivered(exchange.land(self._returning.pop(client), delivery))
-            self._depart(*self._early.pop(client))
+            self._start(*self._early.pop(client))
             return
         pending = self._pending[client]
         if pending.down is None:

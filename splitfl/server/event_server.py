@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Final, Generic, TypeVar
 
 from splitfl.core.errors import ConfigError, WireError
-from splitfl.core.messages import Begin, Leave, Message
+from splitfl.core.messages import Begin, Leave, Message, NotSelected
 from splitfl.core.state import State
 from splitfl.server.exchange import Exchange
 from splitfl.server.membership import Membership
@@ -96,7 +96,7 @@ class EventServer(ABC, Generic[Pending]):
     def _check_expected(self, envelope: Envelope, message: Message) -> None:
         """Raises WireError unless this is the client's next message."""
         expected = self.membership.expected(envelope.client)
-        is_begin = isinstance(message, Begin)
+        is_begin = isinstance(message, Begin | NotSelected)
         if (
             envelope.client in self._pending
             or (envelope.round, envelope.lap) != expected

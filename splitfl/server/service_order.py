@@ -28,11 +28,13 @@ class Turns:
         self._clients = clients
         self._batch = batch
         self._laps: dict[int, int] = {}
+        self._num_turns = 0
         self._positions: dict[tuple[int, int], int] = {}
         self._order: list[tuple[int, int]] = []
 
     def begin(self, client: int, laps: int) -> None:
         """This client begins a round of `laps` laps, including lap 0."""
+        self._num_turns += laps - self._laps.get(client, 0)
         self._laps[client] = laps
         if len(self._laps) == self._clients:
             self._order = self.order()
@@ -76,11 +78,11 @@ class Turns:
         """The first position after this round; None while it is not known."""
         if len(self._laps) < self._clients:
             return None
-        return self.base + sum(self._laps.values())
+        return self.base + self._num_turns
 
     def _drawn(self, lap: int) -> list[int]:
         order = stream(self._seed, "turns", self.round_index, lap).permutation(self._clients)
-        return [int(client) for client in order if lap < self._laps[int(client)]]
+        return [client for client in order.tolist() if lap < self._laps[client]]
 
 
 class ServiceOrder:

@@ -134,7 +134,7 @@ class SyncServer:
             case NotSelected():
                 with membership.serving(envelope.client):
                     self._check_first(envelope, message)
-                    self._pass(envelope.client, is_noted=False)
+                    self.skip_round(envelope.client)
                     answer(self._exchange.acknowledge(envelope))
             case Absent():
                 with membership.serving(envelope.client):
@@ -146,6 +146,10 @@ class SyncServer:
                     position = self._serve(frame, message, answer)
                     if waits:
                         self._order.await_commit(position + 1)
+
+    def skip_round(self, client: int) -> None:
+        """Passes the only turn of a client in a round for which it is not selected, as `NotSelected` does."""
+        self._pass(client, is_noted=False)
 
     def _pass(self, client: int, *, is_noted: bool) -> None:
         state = self.membership[client]

@@ -1,6 +1,5 @@
 """From settings to the parts of a run: pieces with adapters, shares of the data, methods, links."""
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,8 @@ from splitfl.federation.aggregators import aggregator
 from splitfl.federation.selection import Selection
 from splitfl.methods.compatibility import check
 from splitfl.methods.parts.auxiliary import Auxiliary
-from splitfl.methods.parts.method import ClientMethod, ServerMethod
+from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
+from splitfl.methods.parts.optimiser import refuse_accumulation
 from splitfl.methods.registry import as_client, client_method, method, server_method
 from splitfl.models.checkpoint.config_file import config_table
 from splitfl.models.checkpoint.quantised_checkpoint import is_quantised
@@ -45,7 +45,7 @@ from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
-from splitfl.setup.samples import check_packing, rows_of, texts_of
+from splitfl.setup.samples import MakeRows, check_packing, row_maker, text_maker
 from splitfl.wire.codec_meter import CodecMeter
 
 
@@ -128,11 +128,22 @@ class Experiment:
 
     def client_method(self, client: int, meter: CodecMeter | None = None) -> ClientMethod:
         """This client's side of the method, with its piece and its data; `meter` measures adapter codecs."""
-        batches = self.batches(client)
-        steps = steps_of(self.config, client, batches)
-        config = as_client(self.config, client)
-        pieces = dataclasses.replace(self.pieces(config.client), config=config)
+        return self.client_method_with(self.client_pieces(client), self.batches(client), meter)
+
+    def client_method_with(
+        self, pieces: Pieces, batches: Batches, meter: CodecMeter | None = None
+    ) -> ClientMethod:
+        """The side of the client of these batches, with pieces from elsewhere."""
+        config, steps = as_client(self.config, batches.client), steps_of(self.config, batches.client, batches)
         return encoded_client(client_method(config, pieces, batches, steps), config, pieces, meter=meter)
+
+    def check_client(self, batches: Batches) -> None:
+        """Raises ConfigError where the client of these batches has too few steps in a round."""
+        refuse_accumulation(self.config.train, steps_of(self.config, batches.client, batches))
+
+    def client_pieces(self, client: int) -> PieceLoader:
+        """Loads the pieces of this client, with its own cut and ranks."""
+        return replace(self.pieces(self.config.client), config=as_client(self.config, client))
 
     def server_method(self, meter: CodecMeter | None = None) -> ServerMethod:
         """The server's side of the method, with its piece, if it has one; `meter` as for clients."""
@@ -140,7 +151,7 @@ class Experiment:
         server = server_method(self.config, pieces)
 
         def pieces_of(config: RunConfig) -> PieceLoader:
-            return dataclasses.replace(pieces, config=config)
+            return replace(pieces, config=config)
 
         return encoded_server(server, self.config, pieces_of, meter=meter)
 
@@ -158,10 +169,13 @@ class Experiment:
             weights=self.weights,
         )
 
-    def batches(self, client: int) -> Batches:
-        """The batches of a client's data."""
-        indices = torch.tensor(self.shares[client]).numpy()
-        return self._batches(self.task.train.take(indices), client)
+    def batches(self, client: int, make_rows: MakeRows | None = None) -> Batches:
+        """The batches of a client's data; `make_rows` is that of `row_maker`, if already called."""
+        return self._batches(self._own(client), client, make_rows)
+
+    def row_maker(self) -> MakeRows:
+        """How samples become the rows of batches; see `samples.row_maker`."""
+        return row_maker(self.task, self.config, resolve(self.config.model.name))
 
     def held_out(self) -> Iterator[Batch]:
         """The batches of the held-out data."""
@@ -172,7 +186,7 @@ class Experiment:
         samples = self.task.train if len(self.task.train) else self.task.held_out
         count = None
         if tokens and isinstance(samples, Examples) and self.task.kind != IMAGE_CLASSIFICATION:
-            count = texts_of(samples, self.task, self.config, resolve(self.config.model.name)).count
+            count = text_maker(self.task, self.config, resolve(self.config.model.name))(samples).count
         return describe(self.task, count, self.config.task.max_length)
 
     def data_digest(self, client: int | None = None) -> str:
@@ -180,7 +194,7 @@ class Experiment:
         found = hashlib.blake2b(repr(self.task.label_names).encode(), digest_size=16)
         train, held_out = self.task.train, self.task.held_out
         if client is not None:
-            parts = [train.take(np.array(self.shares[client], dtype=np.int64))]
+            parts = [self._own(client)]
         else:
             parts = [train, held_out]
             found.update(repr(self.shares).encode())
@@ -189,10 +203,15 @@ class Experiment:
             found.update(b"" if part.labels is None else part.labels.tobytes())
         return found.hexdigest()
 
-    def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
-        config = self.config
-        rows = rows_of(samples, self.task, config, resolve(config.model.name))
-        return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
+    def _own(self, client: int) -> Examples | Pictures:
+        return self.task.train.take(np.array(self.shares[client], dtype=np.int64))
+
+    def _batches(
+        self, samples: Examples | Pictures, client: int, make_rows: MakeRows | None = None
+    ) -> Batches:
+        rows = (make_rows or self.row_maker())(samples)
+        train = self.config.train
+        return Batches(rows, batch_size=train.batch_size, seed=train.seed, client=client)
 
 
 def _check_quantisation(folder: Path, model: PretrainedConfig, config: RunConfig) -> None:

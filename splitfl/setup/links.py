@@ -103,8 +103,5 @@ def snr_db(config: RunConfig) -> dict[tuple[int, str], float]:
     if scenario is None:
         raise ConfigError("analog.from_cell needs link.scenario, which is empty")
     sinr_models = cell_of(scenario(config)).sinr_models
-    return {
-        (k, direction): float(sinr_models[direction].mean_sinr_db(0)[k])
-        for k in clients
-        for direction in DIRECTIONS
-    }
+    means = {direction: sinr_models[direction].mean_sinr_db(0) for direction in DIRECTIONS}
+    return {(k, direction): float(means[direction][k]) for k in clients for direction in DIRECTIONS}

@@ -1,5 +1,7 @@
 """A task's samples as its model takes them."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from transformers import PretrainedConfig
@@ -24,34 +26,51 @@ from splitfl.models.families import (
 )
 from splitfl.models.load import read_config
 
+MakeRows = Callable[[Examples | Pictures], Rows]
+"""Makes one client's samples, or the held-out ones, into rows of batches."""
 
-def rows_of(samples: Examples | Pictures, task: Task, config: RunConfig, folder: Path) -> Rows:
-    """These samples for the model in this folder. Raises as the class does that they become."""
+
+def row_maker(task: Task, config: RunConfig, folder: Path) -> MakeRows:
+    """How samples become rows for the model in this folder, whose tokenizer is read once.
+
+    The function raises as the class does that the samples become.
+    """
     if task.kind != IMAGE_CLASSIFICATION:
-        assert isinstance(samples, Examples)
-        return texts_of(samples, task, config, folder)
+        make = text_maker(task, config, folder)
+
+        def texts(samples: Examples | Pictures) -> Rows:
+            assert isinstance(samples, Examples)
+            return make(samples)
+
+        return texts
     shown = _format(read_config(folder, task.kind, config.model.attention))
-    return Pixels(samples, shown) if isinstance(samples, Pictures) else PictureFiles(samples, folder, shown)
+
+    def pictures(samples: Examples | Pictures) -> Rows:
+        return (
+            Pixels(samples, shown) if isinstance(samples, Pictures) else PictureFiles(samples, folder, shown)
+        )
+
+    return pictures
 
 
-def texts_of(
-    samples: Examples, task: Task, config: RunConfig, folder: Path
-) -> Texts | Answers | Prompts | TaggedTexts:
-    """Samples that are texts, as tokens."""
+def text_maker(
+    task: Task, config: RunConfig, folder: Path
+) -> Callable[[Examples], Texts | Answers | Prompts | TaggedTexts]:
+    """How samples that are texts become tokens."""
     settings, encode = config.task, tokenizer(folder)
     model = block_config(read_config(folder, task.kind, config.model.attention, pad_token_id=0))
     if task.kind == SEQ2SEQ_LM:
-        return Prompts(
-            samples,
-            encode,
+        return partial(
+            Prompts,
+            tokenizer=encode,
             template=settings.template,
             max_length=settings.max_length,
             num_embeddings=model.vocab_size,
         )
     if task.has_answers:
-        return Answers(
-            samples,
-            encode,
+        return partial(
+            Answers,
+            tokenizer=encode,
             loss_on=settings.loss_on,
             template=settings.template,
             max_length=settings.max_length,
@@ -59,17 +78,17 @@ def texts_of(
             num_embeddings=model.vocab_size,
         )
     if task.kind == TOKEN_CLASSIFICATION:
-        return TaggedTexts(
-            samples,
-            encode,
+        return partial(
+            TaggedTexts,
+            tokenizer=encode,
             label_names=task.label_names,
             max_length=settings.max_length,
             num_embeddings=model.vocab_size,
         )
     has_types = getattr(model, "type_vocab_size", 0) > 1
-    return Texts(
-        samples,
-        encode,
+    return partial(
+        Texts,
+        tokenizer=encode,
         kind=task.kind,
         max_length=settings.max_length,
         packing=task.packing,

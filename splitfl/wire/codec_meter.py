@@ -55,6 +55,11 @@ class CodecMeter:
                     key = (kind, use.codec)
                     self._uses[key] = summed(self._uses[key], use) if key in self._uses else use
 
+    def take(self) -> tuple[CodecUse, ...]:
+        """The sums so far, which are forgotten: of several nodes with one meter, one reports them."""
+        taken, self._uses = self.uses(), {}
+        return taken
+
     def uses(self) -> tuple[CodecUse, ...]:
         """The sums, one for each kind and codec."""
         return tuple(self._uses.values())

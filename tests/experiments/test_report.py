@@ -1,5 +1,6 @@
 """The pages stand alone, say what was emulated, add up, and are the same each time they are written."""
 
+import csv
 import json
 import math
 import re
@@ -13,9 +14,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from experiments.report import write_comparison, write_report
+from experiments.report.client_table import client_rows
 from experiments.report.plots import save_png
 from experiments.report.story import emulation, learning
-from experiments.report.tally import by_client, curve
+from experiments.report.tally import ClientTally, by_client, curve
 from experiments.report.timeline import (
     ACTIVITIES,
     ActivitySpan,
@@ -259,6 +261,27 @@ def test_more_clients_than_colours_are_summed_and_counted(make_run: MakeRun) -> 
     assert "12 of 20 clients have their own bar" in text
     assert "mean of 8 others" in text
     assert "13 others" in text
+
+
+@pytest.mark.slow
+def test_the_report_of_many_clients_is_small_and_a_table_has_them_all(make_run: MakeRun) -> None:
+    folder = make_run(clients=400, rounds=2, steps=1)
+    text = write_report(folder).read_text()
+    assert len(text) < 300_000
+    assert "of 400 clients" in text
+    assert "95th percentile" in text
+    rows = list(csv.DictReader((folder / "clients.csv").read_text().splitlines()))
+    assert [int(row["client"]) for row in rows] == list(range(400))
+    assert sum(int(row["bytes_up"]) for row in rows) == read_run(folder).summary.bytes_up
+
+
+def test_quantiles_of_clients_are_values_that_occur() -> None:
+    zeros = dict.fromkeys(ClientTally._fields, 0)
+    clients = [ClientTally(**{**zeros, "client": at, "samples": at, "last_loss": None}) for at in range(201)]
+    rows = client_rows(clients)
+    assert [row["samples"] for row in rows.values()] == [0, 10, 100, 190, 200]
+    assert [row["last_loss"] for row in rows.values()] == [None] * 5
+    assert list(client_rows(clients[:2])) == ["0", "1"]
 
 
 @pytest.mark.slow

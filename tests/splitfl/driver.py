@@ -15,21 +15,27 @@ from splitfl.config import RunConfig
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.events import Events
 from splitfl.core.messages import Message, Reply
-from splitfl.methods.parts.method import ServerMethod
+from splitfl.methods.parts.method import ClientMethod, ServerMethod
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.shared_clients import SharedClients
 from splitfl.transport.base.carrier import Carrier
 
 
 class ListeningNode(ClientNode):
     """A client that writes down what it says and hears, and the frames of either."""
 
-    def __init__(self, client: int, site: Experiment, said: list[tuple[int, int, Message, Reply]]) -> None:
-        config = site.config
+    def __init__(
+        self,
+        client: int,
+        method: ClientMethod,
+        config: RunConfig,
+        said: list[tuple[int, int, Message, Reply]],
+    ) -> None:
         is_measured = config.auto.speed == "measured"
-        super().__init__(client, site.client_method(client), codec=config.codec, reports_speed=is_measured)
+        super().__init__(client, method, codec=config.codec, reports_speed=is_measured)
         self._said = said
         self.sent: list[bytes] = []
         self.received: list[bytes] = []
@@ -86,9 +92,17 @@ class _Watcher:
         self.ends.append(end)
 
 
-def play(site: Experiment, folder: Path, link: Link | None = None, carrier: Carrier | None = None) -> Played:
-    """The run of these settings; `folder` takes its events."""
+def play(
+    site: Experiment,
+    folder: Path,
+    link: Link | None = None,
+    carrier: Carrier | None = None,
+    *,
+    is_shared: bool = False,
+) -> Played:
+    """The run of these settings; `folder` takes its events, `is_shared` lets clients share their modules."""
     config, watcher, ledger = site.config, _Watcher(), Ledger()
+    method = SharedClients(site).method if is_shared else site.client_method
     said: list[tuple[int, int, Message, Reply]] = []
     path = folder / "played.jsonl"
     path.unlink(missing_ok=True)
@@ -97,7 +111,9 @@ def play(site: Experiment, folder: Path, link: Link | None = None, carrier: Carr
         made = controller_for(site.config)
         controller = made(ledger, events) if made else None
         server_loop = server_loop_of(site, server, ledger, events, watcher, link, controller, carrier)
-        nodes = [ListeningNode(client, site, said) for client in range(config.federation.clients)]
+        nodes = [
+            ListeningNode(client, method(client), config, said) for client in range(config.federation.clients)
+        ]
         run_inproc(config, nodes, server_loop)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return Played(server=server, ledger=ledger, events=lines, ends=watcher.ends, said=said, nodes=nodes)

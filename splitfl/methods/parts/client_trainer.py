@@ -1,6 +1,8 @@
 """Client-side training of a piece: its trainable tensors, their optimiser, its FLOPs."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Final
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,6 +19,9 @@ from splitfl.methods.parts.method import ClientRound
 from splitfl.methods.parts.optimiser import Decay, Group, SideOptimiser, constant, head_decay
 from splitfl.models.cut import Piece
 from splitfl.models.training_step import TrainingStep
+
+_COSTS: Final[WeakKeyDictionary[Piece, dict[tuple[int, ...], Cost]]] = WeakKeyDictionary()
+"""The costs of a piece, which clients may share, by the shape and by which of its tensors are trained."""
 
 
 class ClientTrainer:
@@ -43,7 +48,6 @@ class ClientTrainer:
         self._version = 0
         self._seed = train.seed
         self._prefix = prefix
-        self._costs: dict[tuple[int, ...], Cost] = {}
         self._aggregator = aggregator
         self.parameters = trainable(piece)
         self._tracked = tracked(piece)
@@ -94,7 +98,6 @@ class ClientTrainer:
             parameter.requires_grad_(self._aggregator.trains(name, round_index))
         self._optimiser.drop()
         self._optimiser.set_round(round_index, head_lr)
-        self._costs.clear()
 
     def training_step(self, batch: Batch, round_index: int, step: int) -> TrainingStep:
         """The step of a round that this batch is computed in."""
@@ -109,10 +112,11 @@ class ClientTrainer:
     def cost(self, shape: Sequence[int], piece: Piece | None = None) -> Cost:
         """FLOPs of a step of the piece, or of `piece`, on (B, T) tokens and, if any, (B, U) answers."""
         chosen = piece or self.piece
-        key = (*shape, id(chosen))
-        if key not in self._costs:
-            self._costs[key] = cost(chosen, *shape)
-        return self._costs[key]
+        known = _COSTS.setdefault(chosen, {})
+        key = (*shape, *(parameter.requires_grad for parameter in self.parameters.values()))
+        if key not in known:
+            known[key] = cost(chosen, *shape)
+        return known[key]
 
     def step(self) -> None:
         """Takes in the gradients that backward left: a step, or with accumulation a part of one."""

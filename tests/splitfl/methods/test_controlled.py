@@ -190,7 +190,9 @@ def test_ranks_above_the_plans_keep_their_initial_values(
     aggregator: str, method: str, place: Path, tmp_path: Path
 ) -> None:
     whole = play_once(turning(place, Plan(method="sfl-v2", cut=2, rank=4)).config, place)
-    start = {name: value.detach() for name, value in whole.nodes[0]._first.items() if "value." in name}
+    initial = whole.nodes[0]._initial
+    assert initial is not None
+    start = {name: value.detach() for name, value in initial.items() if "value." in name}
     played = played_by(place, tmp_path, Plan(method=method, cut=2, rank=1), aggregator)
     uploads = [message for *_, message, _ in played.said if isinstance(message, Adapter)]
     moved = 0

@@ -11,7 +11,7 @@ from splitfl.adapters.inject import add_adapters, trainable
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import ConfigError, CutError
-from splitfl.models.cut import Piece, ranges, replica, share_frozen
+from splitfl.models.cut import Piece, frozen_in, ranges, replica, share_frozen
 from splitfl.models.families import FAMILIES, base_path, block_index, family_of
 from splitfl.models.family_rows.refused import REFUSED
 from splitfl.models.load import load_piece
@@ -140,7 +140,7 @@ def test_a_head_can_use_the_frozen_tensors_of_the_whole(tmp_path: Path) -> None:
     whole, head = load_piece(folder, CLASSIFICATION, 0), load_piece(folder, CLASSIFICATION, 0, 2)
     add_adapters(head, AdapterConfig(head=side_config(), body=side_config()), cut=2, seed=0)
     add_adapters(whole, AdapterConfig(head=side_config(), body=side_config()), cut=2, seed=0)
-    share_frozen(whole, head)
+    share_frozen(frozen_in(whole), head)
     for name, value in head.model.named_parameters():
         assert (value is whole.model.get_parameter(name)) == (not value.requires_grad)
 
