@@ -17,7 +17,8 @@ from experiments.bench.baselines.unsplit import adamw, adapted_model, batches_of
 from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
-from splitfl.client.client import ClientNode, run_client
+from splitfl.client.client import ClientNode
+from splitfl.client.loop import run_client
 from splitfl.core.allocator import forget_peak, keep_freed_memory, peak_resident_bytes, resident_bytes
 from splitfl.core.messages import Leave
 from splitfl.server.run import Run

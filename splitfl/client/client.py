@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, Protocol, Self
 
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
-from splitfl.core.errors import ConfigError, PeerLost, RejoinRequired, RunEnded, WireError
+from splitfl.core.errors import ConfigError, RejoinRequired, RunEnded, WireError
 from splitfl.core.messages import (
     Absent,
     Adapter,
@@ -20,7 +20,6 @@ from splitfl.core.messages import (
     Message,
     NotSelected,
     Reply,
-    RunOver,
 )
 from splitfl.core.state import not_finite, part, under, without
 from splitfl.methods.parts.method import ClientMethod
@@ -253,61 +252,3 @@ def completed_before(join: Join, round_index: int) -> int:
 def _completed(checkpoint: Checkpoint | None) -> int:
     """The last round completed in this checkpoint, -1 for none."""
     return int(checkpoint.metadata.get(_UP_TO, checkpoint.round)) if checkpoint is not None else -1
-
-
-def run_client(
-    node: ClientNode,
-    connection: Connection,
-    rounds: int,
-    leave: Callable[[], Leave],
-    on_step: Callable[[int, Message], None],
-    takes_part: Callable[[int], bool] = lambda round_index: True,
-    leaves: Mapping[int, int] | None = None,
-) -> None:
-    """Joins a run of `rounds` rounds, runs it to its end and leaves; rejoins if the server requires it.
-
-    `takes_part` is whether the client is selected for a round; `leaves` maps a round to the number of
-    rounds of absence that start with it.
-    """
-    is_invited = False
-    while True:
-        try:
-            for round_index in range(node.join(connection, is_invited=is_invited), rounds):
-                if leaves and round_index in leaves:
-                    message = node.announce_absence(round_index, leaves[round_index])
-                    node.reply(connection.request(node.frame(message)))
-                    is_invited = True
-                    break
-                if takes_part(round_index):
-                    _run_round(node, connection, round_index, on_step)
-                else:
-                    node.reply(connection.request(node.frame(node.skip_round(round_index))))
-            else:
-                break
-        except _RunOver:
-            break
-        except RejoinRequired as reason:
-            is_invited = True
-            log.info("client %d rejoins: %s", node.client, reason)
-    try:
-        answer = connection.request(node.frame(leave()))
-    except PeerLost:
-        return  # the server may exit before its last reply arrives
-    node.reply(answer)
-
-
-def _run_round(
-    node: ClientNode, connection: Connection, round_index: int, on_step: Callable[[int, Message], None]
-) -> None:
-    resume, message = node.begin(round_index)
-    pending: Message | None = message
-    while pending is not None:
-        reply = node.reply(connection.request(node.frame(pending)))
-        if isinstance(reply, RunOver):
-            raise _RunOver
-        on_step(round_index, pending)
-        pending = resume(reply)
-
-
-class _RunOver(Exception):
-    """The run has no further round."""

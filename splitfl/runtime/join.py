@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from splitfl.client.client import ClientNode, run_client
+from splitfl.client.client import ClientNode
+from splitfl.client.loop import run_client
 from splitfl.config import RunConfig, at_least
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import ConfigError, PeerLost, RunEnded, WireError

@@ -10,56 +10,32 @@ clients that received theirs. A resumed run has them in flight again. Such a rep
 client already has it; such a message is sent by its client again, and is not transmitted again.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from channel.core.link import Delivery, Transfer
-from splitfl.core.errors import ConfigError, Undelivered, WireError
+from channel.core.link import Delivery
+from splitfl.core.errors import Undelivered, WireError
 from splitfl.core.messages import Begin, Message, NotSelected
 from splitfl.core.state import State, numbered, part, raw, raw_in, tensor_in, under
 from splitfl.methods.parts.method import ServerReply, Turn
+from splitfl.server.cell_messages import CellMessage, SentBefore, departure, sent_before
 from splitfl.server.event_server import EventServer
 from splitfl.server.exchange import Exchange
 from splitfl.server.replayable_cell import CellEngine, ReplayableCell
 from splitfl.server.server_loop import Answer
 from splitfl.server.service_order import Turns
-from splitfl.server.virtual_clock import Crossing, Load
+from splitfl.server.virtual_clock import Crossing
 from splitfl.wire import Envelope, Frame
 
 MAX_WAIT_S: Final = 300.0
 """Virtual time after which a message counts as undeliverable."""
 
 
-@dataclass(kw_only=True, eq=False)
-class _CellMessage:
-    """A client's message until its reply; `down` is the reply in flight."""
-
-    up: Crossing
-    answer: Answer
-    down: Crossing | None = None
-
-    @property
-    def crossing(self) -> Crossing:
-        """The crossing in flight, or the last one delivered."""
-        return self.down or self.up
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Sent:
-    """A message in flight when the run was interrupted, which its client has not sent again yet."""
-
-    start_s: float
-    load: Load
-    transfer: Transfer
-    delivery: Delivery | None = None
-
-
-class CellServer(EventServer[_CellMessage]):
+class CellServer(EventServer[CellMessage]):
     """Serves clients that are the users of one cell.
 
     A `Begin` is answered in service order like every message: after those of clients with lower indices.
@@ -77,7 +53,7 @@ class CellServer(EventServer[_CellMessage]):
         self._place = 0
         self._returning: dict[int, Crossing] = {}  # in flight at the checkpoint; their clients have them
         self._early: dict[int, tuple[Frame, Message, Answer]] = {}  # their clients' next messages
-        self._sent: dict[int, _Sent] = {}
+        self._sent: dict[int, SentBefore] = {}
         self._skipping: dict[int, tuple[Envelope, Answer]] = {}  # of clients that are not selected
 
     @property
@@ -89,7 +65,7 @@ class CellServer(EventServer[_CellMessage]):
         tensors: dict[str, Tensor] = {"next": torch.tensor([self._round + 1, self._turns.base + self._place])}
         for client, one in self._pending.items():
             frame = one.down.frame if one.down is not None else b""
-            table = {"departure": _departure(one.crossing), "frame": raw(frame)}
+            table = {"departure": departure(one.crossing), "frame": raw(frame)}
             tensors |= under(f"under_way.{client}", table)
         return tensors | under("exchange", self._exchange.state()) | under("cell", self._cell.state())
 
@@ -101,7 +77,7 @@ class CellServer(EventServer[_CellMessage]):
         self._turns = self._turns_of(round_index, base)
         self.membership.start_at(round_index)
         for client, one in numbered(part(state, "under_way")).items():
-            sent, data = _sent(one), raw_in(one, "frame")
+            sent, data = sent_before(one), raw_in(one, "frame")
             if data:
                 frame = Frame(data)
                 reply = frame.message()
@@ -147,7 +123,7 @@ class CellServer(EventServer[_CellMessage]):
         )
         if sent.delivery is not None:
             up = self._exchange.land(up, sent.delivery)
-        self._pending[frame.envelope.client] = _CellMessage(up=up, answer=answer)
+        self._pending[frame.envelope.client] = CellMessage(up=up, answer=answer)
 
     def _start(self, frame: Frame, message: Message, answer: Answer) -> None:
         """Transmits a message, or keeps one without costs until its turn."""
@@ -155,7 +131,7 @@ class CellServer(EventServer[_CellMessage]):
             self._skipping[frame.envelope.client] = frame.envelope, answer
             return
         up = self._exchange.depart(frame, message, self._cell.now_s)
-        self._pending[frame.envelope.client] = _CellMessage(up=up, answer=answer)
+        self._pending[frame.envelope.client] = CellMessage(up=up, answer=answer)
         self._cell.submit(up.transfer)
 
     def _owing(self) -> bool:
@@ -193,7 +169,7 @@ class CellServer(EventServer[_CellMessage]):
         self._serve(arrived)
         return True
 
-    def _arrived(self, client: int, lap: int) -> _CellMessage | None:
+    def _arrived(self, client: int, lap: int) -> CellMessage | None:
         """The client's message of this lap if it has arrived and has no reply yet."""
         pending = self._pending.get(client)
         if pending is None or pending.down is not None or pending.up.delivery is None:
@@ -214,7 +190,7 @@ class CellServer(EventServer[_CellMessage]):
         answer(self._exchange.acknowledge(envelope))
         return True
 
-    def _serve(self, group: Sequence[_CellMessage]) -> None:
+    def _serve(self, group: Sequence[CellMessage]) -> None:
         exchange, ups = self._exchange, [one.up for one in group]
         turns = [
             self._turn(place, up.envelope.client, up.envelope.lap)
@@ -228,7 +204,7 @@ class CellServer(EventServer[_CellMessage]):
         for turn, pending, reply in zip(turns, group, replies, strict=True):
             self._answer(turn, pending, reply, done_s)
 
-    def _answer(self, turn: Turn, pending: _CellMessage, reply: ServerReply | None, done_s: float) -> None:
+    def _answer(self, turn: Turn, pending: CellMessage, reply: ServerReply | None, done_s: float) -> None:
         """Sends the reply and commits the turn."""
         exchange = self._exchange
         self._place += 1
@@ -302,23 +278,3 @@ class CellServer(EventServer[_CellMessage]):
 
     def _begins(self) -> list[tuple[int, int]]:
         return [(client, 0) for client in range(self._clients)]
-
-
-def _departure(crossing: Crossing) -> Tensor:
-    table = {
-        "start_s": crossing.start_s,
-        "load": asdict(crossing.load),
-        "transfer": asdict(crossing.transfer),
-    }
-    return raw(json.dumps(table).encode())
-
-
-def _sent(state: State) -> _Sent:
-    try:
-        table: dict[str, Any] = json.loads(raw_in(state, "departure"))
-        load, transfer = Load(**table["load"]), Transfer(**table["transfer"])
-        return _Sent(start_s=table["start_s"], load=load, transfer=transfer)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"a checkpoint has no valid record of a transmission in flight: {error!r}"
-        ) from None

@@ -4,7 +4,6 @@ Decode, channel, erasure, computation, encoding, channel, accounting, in this or
 every service order.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,8 +23,6 @@ from splitfl.transport.base.carrier import Carrier
 from splitfl.wire import Envelope, Frame, codec_name, encode
 from splitfl.wire.codec_meter import CodecMeter
 from splitfl.wire.keyed import ReceivedReferences
-
-log = logging.getLogger(__name__)
 
 
 class Exchange:
@@ -246,10 +243,7 @@ class Exchange:
     def _received(self, turn: Turn, up: Crossing) -> Message | None:
         message = self._recovery.received(up)
         if isinstance(message, Activation) and message.reference_B is not None:
-            whole = self._references.received(turn.client, message)
-            if whole is None:
-                log.warning("client %d, round %d: unknown reference, step lost", turn.client, turn.round)
-            return whole or UnknownReference()
+            return self._references.received(turn.client, message) or UnknownReference()
         if isinstance(message, Begin):
             if not message.is_finite:
                 raise Diverged(

@@ -16,6 +16,7 @@ is part of the next difference.
 
 # B batch, N rows of all samples of a message, n rows of one sample, D hidden
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -31,6 +32,8 @@ from splitfl.wire.codec_meter import CodecMeter
 from splitfl.wire.codecs.chain import keyed_of
 from splitfl.wire.frame import Envelope, Frame, encode
 from splitfl.wire.reference_rows import Key, Reference, joined, packed, split, unpacked
+
+log = logging.getLogger(__name__)
 
 _SLOT: Final = 1
 _WHOLE: Final = 2
@@ -141,6 +144,7 @@ class ReceivedReferences:
             held = self._slots.get((client, sample, 1 - slot)) if digest is not None else None
             is_meant = held is not None and (held.digest, held.codes_nD.shape) == (digest, (count, width))
             if digest is not None and not is_meant:
+                log.warning("client %d, sample %d: unknown reference, step lost", client, sample)
                 return None
             references.append(held)
         rows_ND = _sums(message, references, counts)

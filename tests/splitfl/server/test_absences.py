@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from splitfl.client.client import ClientNode, run_client
+from splitfl.client.client import ClientNode
+from splitfl.client.loop import run_client
 from splitfl.config import RunConfig
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import PeerLost

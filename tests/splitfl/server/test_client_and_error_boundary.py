@@ -8,7 +8,8 @@ from torch import Tensor
 
 from channel.links.fixed import FixedLink
 from splitfl.accounting.ledger import Ledger
-from splitfl.client.client import JOIN_LAP, ClientNode, run_client
+from splitfl.client.client import JOIN_LAP, ClientNode
+from splitfl.client.loop import run_client
 from splitfl.config import AnalogConfig, ErasureConfig
 from splitfl.core.errors import PeerLost, WireError
 from splitfl.core.events import Events

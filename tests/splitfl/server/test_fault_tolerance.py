@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from splitfl.client.client import ClientNode, completed_before, run_client
+from splitfl.client.client import ClientNode, completed_before
+from splitfl.client.loop import run_client
 from splitfl.config import FaultToleranceConfig
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import ConfigError, PeerLost, RejoinRequired

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from splitfl.accounting.ledger import Ledger
-from splitfl.client.client import ClientNode, run_client
+from splitfl.client.client import ClientNode
+from splitfl.client.loop import run_client
 from splitfl.core.errors import ConfigError
 from splitfl.core.events import Events
 from splitfl.core.messages import LOST, Adapter, Joined, Leave, Reply

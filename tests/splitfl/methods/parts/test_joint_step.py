@@ -55,7 +55,7 @@ def unequal(site: Experiment) -> list[Batch]:
 
 def sent(site: Experiment, batches: Sequence[Batch]) -> tuple[list[Turn], list[Activation]]:
     """The clients' activations of these batches, and their turns."""
-    head = site._pieces(site.config.client).head()
+    head = site.pieces(site.config.client).head()
     messages = []
     for batch in batches:
         context = head.context_of(batch.inputs)
@@ -95,7 +95,7 @@ def whole_step(site: Experiment, batches: Sequence[Batch]) -> tuple[float, dict[
     inputs, labels = inputs_of(batches)
     loss = whole(inputs, {}, labels).loss
     loss.backward()
-    body = trainable(site._pieces(site.config.server).body())
+    body = trainable(site.pieces(site.config.server).body())
     return loss.item(), {name: value.grad for name, value in trainable(whole).items() if name in body}
 
 
@@ -142,7 +142,7 @@ def test_each_client_receives_the_gradient_of_its_own_mean_loss(tmp_path: Path) 
     """That is n / n_i times its rows of the gradient of the joint loss."""
     site = site_of(tmp_path, "gpt2", CAUSAL_LM)
     turns, messages = sent(site, unequal(site))
-    body = site._pieces(site.config.server).body()
+    body = site.pieces(site.config.server).body()
     alone = [unpacked(message) for message in messages]
     counts = [int(label_counts(one.labels, CAUSAL_LM).sum()) for one in messages]
     own_BTDs = grad_of(body, joined(alone)).split([len(one.labels) for one in alone])
