@@ -130,6 +130,6 @@ def _own_grads(batches: Sequence[BodyBatch], grad_BTD: Tensor | None, kind: str)
     counts = [float(label_counts(one.labels, kind).sum()) for one in batches]
     rows = torch.split(grad_BTD, [len(one.labels) for one in batches])
     return [
-        own_BTD[:, : one.hidden_BTD.shape[1]] * (sum(counts) / count)
+        own_BTD[:, : one.hidden_BTD.shape[1]] * (sum(counts) / max(count, 1.0))
         for one, own_BTD, count in zip(batches, rows, counts, strict=True)
     ]

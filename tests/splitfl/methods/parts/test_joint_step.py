@@ -1,6 +1,7 @@
 """A step of the body on several clients' activations is the unsplit model's step on all of their samples."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -151,11 +152,31 @@ def test_each_client_receives_the_gradient_of_its_own_mean_loss(tmp_path: Path) 
         own_BTD = own_BTDs[at][:, : alone[at].hidden_BTD.shape[1]] * (sum(counts) / counts[at])
         mask = messages[at].context.get("mask")
         assert torch.equal(reply.reply.grad, pack(own_BTD, mask))
-        print(
-            "GRAD",
-            (reply.reply.grad - pack(grad_of(body, alone[at]), mask)).abs().max()
-            / reply.reply.grad.abs().max(),
+        expected = pack(grad_of(body, alone[at]), mask)
+        torch.testing.assert_close(
+            reply.reply.grad, expected, rtol=0, atol=5e-6 * float(expected.abs().max())
         )
+
+
+@pytest.mark.slow
+def test_a_client_without_labels_adds_nothing(tmp_path: Path) -> None:
+    site = site_of(tmp_path, "gpt2", CAUSAL_LM, words=8)
+    turns, messages = sent(site, [site.batches(client).batch(0) for client in range(2)])
+    labels = messages[0].labels
+    assert labels is not None
+    messages[0] = replace(messages[0], labels=torch.full_like(labels, -100))
+    none, other = answered(site, turns, messages)
+    assert isinstance(none.reply, Gradient)
+    assert not none.reply.grad.any()
+    assert none.losses == other.losses
+    assert other.losses[0] == pytest.approx(grad_free_loss(site, messages[1]), rel=1e-6)
+
+
+def grad_free_loss(site: Experiment, message: Activation) -> float:
+    """The body's mean loss on one client's activations."""
+    batch, body = unpacked(message), site.pieces(site.config.server).body()
+    with torch.no_grad():
+        return float(body(batch.hidden_BTD, batch.context, batch.labels).loss)
 
 
 def unpacked(message: Activation) -> BodyBatch:
