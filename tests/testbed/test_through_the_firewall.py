@@ -197,7 +197,7 @@ def test_the_doctor_predicts_which_transports_fail(
         control.down("asked")
     assert state.names() == []
     works = {advice["transport"]: advice["works"] for advice in told["transports"]}
-    assert works == {"rpc": False, "grpc": True, "mqtt": False, "overlay": True}
+    assert works == {"rpc": False, "grpc": True, "mqtt": False, "mixed": False, "overlay": True}
     assert told["use"] == "grpc"
     why = next(advice["why"] for advice in told["transports"] if advice["transport"] == "rpc")
     assert "srn3: the server's way to random ports of it is silent" in why
