@@ -23,10 +23,18 @@ from torch import Tensor
 from splitfl.adapters.inject import trainable
 from splitfl.config import CodecConfig, RunConfig
 from splitfl.core.errors import WireError
-from splitfl.core.messages import LOST, Adapter, AdapterDelta, Begin, Done, Message, Reply
+from splitfl.core.messages import LOST, Activation, Adapter, AdapterDelta, Begin, Done, Message, Reply
 from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
-from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.method import (
+    BatchServer,
+    ClientMethod,
+    ClientRound,
+    Pieces,
+    ServerMethod,
+    ServerReply,
+    Turn,
+)
 from splitfl.methods.registry import as_client, method
 from splitfl.wire.adapter_encoder import AdapterEncoder, Tensors
 from splitfl.wire.codec_meter import CodecMeter
@@ -147,6 +155,11 @@ class EncodingServer:
         # By what a client holds and the version sent, with what is held, so that its id is not used again.
         self._sent: dict[tuple[int, int], tuple[Tensors, AdapterDelta, Tensors]] = {}
         self.trained = method.trained
+
+    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Activation]) -> list[ServerReply]:
+        """See BatchServer: activations have no adapters."""
+        assert isinstance(self._method, BatchServer), "messages are served together if the method is able to"
+        return self._method.compute_batch(turns, messages)
 
     def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:

@@ -20,8 +20,8 @@ from splitfl.methods.parts.optimiser import Decay, Group, SideOptimiser, constan
 from splitfl.models.cut import Piece
 from splitfl.models.training_step import TrainingStep
 
-_COSTS: Final[WeakKeyDictionary[Piece, dict[tuple[int, ...], Cost]]] = WeakKeyDictionary()
-"""The costs of a piece, which clients may share, by the shape and by which of its tensors are trained."""
+_COSTS: Final[WeakKeyDictionary[Piece, dict[tuple[object, ...], Cost]]] = WeakKeyDictionary()
+"""The costs of a piece, which clients may share, by the shape, the trained tensors and the residuals."""
 
 
 class ClientTrainer:
@@ -62,6 +62,7 @@ class ClientTrainer:
             assert self.parameters.keys().isdisjoint(self._parameters_above)
             self.parameters = {**self.parameters, **self._parameters_above}
         self._optimiser = SideOptimiser(groups, train, decay)
+        self._residual_shapes: tuple[torch.Size, ...] = ()
 
     @classmethod
     def of(
@@ -113,7 +114,8 @@ class ClientTrainer:
         """FLOPs of a step of the piece, or of `piece`, on (B, T) tokens and, if any, (B, U) answers."""
         chosen = piece or self.piece
         known = _COSTS.setdefault(chosen, {})
-        key = (*shape, *(parameter.requires_grad for parameter in self.parameters.values()))
+        trained = (parameter.requires_grad for parameter in self.parameters.values())
+        key = (*shape, *trained, *self._residual_shapes)
         if key not in known:
             known[key] = cost(chosen, *shape)
         return known[key]
@@ -161,6 +163,7 @@ class ClientTrainer:
         install(self.piece, part(state, "residual"))
         if self._above is not None:
             install(self._above, part(state, "residual_above"))
+        self._note_residuals()
 
     @property
     def own(self) -> dict[str, Tensor]:
@@ -193,6 +196,14 @@ class ClientTrainer:
         if self._above is not None:
             others = {n.removeprefix(self._prefix): value for n, value in tensors.items() if n not in own}
             _install_tensors(self._above, others)
+        self._note_residuals()
+
+    def _note_residuals(self) -> None:
+        """Residuals add to the costs of a step."""
+        pieces = (self.piece, self._above) if self._above is not None else (self.piece,)
+        self._residual_shapes = tuple(
+            value.shape for piece in pieces for value in residuals(piece.model).values()
+        )
 
 
 def _install_tensors(piece: Piece, tensors: Mapping[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ from splitfl.config import AutoConfig, FederationConfig, RunConfig
 from splitfl.controller.controller import Controller, with_single_plan
 from splitfl.core.errors import WireError
 from splitfl.core.events import Events
-from splitfl.core.messages import LOST, Activation, Adapter, Begin, Done, Gradient, Leave, Plan, Skip
+from splitfl.core.messages import LOST, Activation, Adapter, Begin, Done, Gradient, Plan, Skip
 from splitfl.methods.parts.auxiliary import PREFIX
 from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
@@ -169,7 +169,7 @@ def test_a_head_has_the_learning_rate_of_its_method(place: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_a_frozen_client_sends_activations_and_receives_no_gradient(place: Path, tmp_path: Path) -> None:
     played = played_by(place, tmp_path, Plan(method="frozen", cut=2, rank=4))
-    assert {type(message) for *_, message, _ in played.said} == {Begin, Activation, Adapter, Leave}
+    assert {type(message) for *_, message, _ in played.said} == {Begin, Activation, Adapter}
     assert not any(isinstance(reply, Gradient) for *_, reply in played.said)
     uploads = [message for *_, message, _ in played.said if isinstance(message, Adapter)]
     assert all(not upload.tensors and not upload.samples for upload in uploads)

@@ -80,7 +80,7 @@ def test_a_quantised_piece_is_loaded_without_a_float_copy(is_stored: bool, tmp_p
     model.save_pretrained(tmp_path)
     float_bytes = sum(value.nbytes for value in model.parameters())
     if is_stored:
-        quantised.quantise(tmp_path, 8)
+        quantised.quantise(tmp_path, "int8")
         rise, size = loaded(tmp_path, 0, 12)
     else:
         pytest.importorskip("torchao", reason="torchao is not installed: pip install 'splitfl[quantization]'")

@@ -95,9 +95,9 @@ def test_rows_arrive_as_the_codec_restores_them(shape: tuple[int, ...]) -> None:
 @pytest.mark.usefixtures("peaks")
 def test_a_run_is_charged_for_every_byte_that_its_rows_took(place: Path, tmp_path: Path) -> None:
     run = play(Experiment.of(toy.config(place, **BOTH, **ONE)), tmp_path)
-    for client, node in enumerate(run.nodes):  # whose last message takes leave, which costs nothing
+    for client, node in enumerate(run.nodes):
         for direction, frames in zip(DIRECTIONS, (node.sent, node.received), strict=True):
-            assert run.ledger.traffic[0, client, direction].payload_bytes == sum(map(len, frames[:-1]))
+            assert run.ledger.traffic[0, client, direction].payload_bytes == sum(map(len, frames))
     sent = [raw for node in run.nodes for raw in node.sent if Frame(raw).codec == "peaks"]
     assert len(sent) == 4
     for node in run.nodes:
