@@ -13,7 +13,7 @@ SCHEDULES: dict[str, tuple[str, ...]] = {
 }
 """The schedules of aggregation, with the settings that each of them reads."""
 
-SERVER_OPTIMISERS = ("none", "momentum", "adagrad", "adam", "yogi")
+SERVER_OPTIMISERS = ("none", "momentum", "nesterov", "adagrad", "adam", "yogi")
 
 PACKINGS = ("auto", "pack", "chunk", "truncate")
 """The treatment of texts that are not exactly `task.max_length` tokens long."""

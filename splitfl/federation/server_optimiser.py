@@ -7,8 +7,9 @@ Algorithm 2 of the paper, with its recommended beta_1 = 0.9, beta_2 = 0.99 and t
                                       v = beta_2 v + (1 - beta_2) d^2          (adam)
     x = x + lr m / (sqrt(v) + tau),   d = mean of the clients' updates,  m = 0 and v = tau^2 initially
 
-Unlike torch's Adam it has no bias correction, hence this implementation; `momentum`
-(FedAvgM, Hsu et al., 2019) is torch's SGD with momentum 0.9.
+Unlike torch's Adam it has no bias correction, hence this implementation. `momentum` (FedAvgM, Hsu et al.,
+2019) is torch's SGD with momentum 0.9, and `nesterov` the same with Nesterov's: the outer optimiser of DiLoCo
+(Douillard et al., arXiv 2311.08105), there with rate 0.7.
 """
 
 from collections.abc import Mapping
@@ -25,11 +26,12 @@ _TAU: Final = 1e-3
 
 
 class Momentum:
-    """Server SGD with momentum, by torch."""
+    """Server SGD with momentum, or Nesterov's, by torch."""
 
-    def __init__(self, lr: float) -> None:
-        self.name = f"momentum at {lr}"
+    def __init__(self, lr: float, *, is_nesterov: bool = False) -> None:
+        self.name = f"{'nesterov' if is_nesterov else 'momentum'} at {lr}"
         self._lr = lr
+        self._is_nesterov = is_nesterov
         self._momentum: dict[str, Tensor] = {}
 
     def step(self, held: Mapping[str, Tensor], mean: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -38,7 +40,7 @@ class Momentum:
         for name, value in mean.items():
             parameter = torch.nn.Parameter(held[name].clone())
             parameter.grad = held[name] - value
-            optimiser = torch.optim.SGD([parameter], lr=self._lr, momentum=0.9)
+            optimiser = torch.optim.SGD([parameter], lr=self._lr, momentum=_BETA_1, nesterov=self._is_nesterov)
             if name in self._momentum:
                 optimiser.state[parameter]["momentum_buffer"] = self._momentum[name]
             optimiser.step()
@@ -96,4 +98,6 @@ def server_optimiser(kind: str, lr: float) -> ServerOptimiser | None:
     """The server optimiser of this name; None for `none`."""
     if kind == "none":
         return None
-    return Momentum(lr) if kind == "momentum" else Adaptive(kind, lr)
+    if kind in ("momentum", "nesterov"):
+        return Momentum(lr, is_nesterov=kind == "nesterov")
+    return Adaptive(kind, lr)

@@ -52,16 +52,17 @@ def test_adam_is_torchs_but_for_the_corrections_of_bias() -> None:
     torch.testing.assert_close(walked("adam", [move]), parameter.detach() * ratio, rtol=0.05, atol=0.0)
 
 
-def test_momentum_is_torchs() -> None:
+@pytest.mark.parametrize("kind", ["momentum", "nesterov"])
+def test_momentum_is_torchs(kind: str) -> None:
     found, x = moves(5), torch.nn.Parameter(torch.zeros(7).double())
-    optimiser = torch.optim.SGD([x], lr=LR, momentum=0.9)
+    optimiser = torch.optim.SGD([x], lr=LR, momentum=0.9, nesterov=kind == "nesterov")
     for move in found:
         x.grad = -move
         optimiser.step()
-    torch.testing.assert_close(walked("momentum", found), x.detach(), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(walked(kind, found), x.detach(), rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("kind", ["momentum", "adagrad", "yogi", "adam"])
+@pytest.mark.parametrize("kind", ["momentum", "nesterov", "adagrad", "yogi", "adam"])
 def test_a_restarted_server_keeps_the_moments_of_its_optimiser(kind: str) -> None:
     settings = FederationConfig(clients=1, server_optimiser=kind)
     start = Start(tensors={NAME: torch.ones(7)})
