@@ -40,7 +40,8 @@ class Momentum:
         for name, value in mean.items():
             parameter = torch.nn.Parameter(held[name].clone())
             parameter.grad = held[name] - value
-            optimiser = torch.optim.SGD([parameter], lr=self._lr, momentum=_BETA_1, nesterov=self._is_nesterov)
+            settings = {"lr": self._lr, "momentum": _BETA_1, "nesterov": self._is_nesterov}
+            optimiser = torch.optim.SGD([parameter], **settings)
             if name in self._momentum:
                 optimiser.state[parameter]["momentum_buffer"] = self._momentum[name]
             optimiser.step()
