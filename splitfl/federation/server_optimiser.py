@@ -40,8 +40,9 @@ class Momentum:
         for name, value in mean.items():
             parameter = torch.nn.Parameter(held[name].clone())
             parameter.grad = held[name] - value
-            settings = {"lr": self._lr, "momentum": _BETA_1, "nesterov": self._is_nesterov}
-            optimiser = torch.optim.SGD([parameter], **settings)
+            optimiser = torch.optim.SGD(
+                [parameter], lr=self._lr, momentum=_BETA_1, nesterov=self._is_nesterov
+            )
             if name in self._momentum:
                 optimiser.state[parameter]["momentum_buffer"] = self._momentum[name]
             optimiser.step()
