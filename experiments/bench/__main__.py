@@ -1,6 +1,8 @@
 """`python -m experiments.bench` prints every measured ratio beside its target."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -24,6 +26,7 @@ def main(only: tuple[str, ...], quick: bool, as_json: Path | None, device: str) 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from experiments.bench.suite import run_suite
 
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the contestants end, too
     run_suite(only, is_quick=quick, device=device, as_json=as_json)
 
 
