@@ -11,7 +11,7 @@ those are counted that a token is sent to.
 
 # B batch, T tokens
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ def cost(piece: Piece, batch: int, tokens: int, answers: int = 0, *, gradient_to
     counter = _Counter(piece, batch, tokens, answers, flows=gradient_to_input and not piece.is_first)
     if piece.is_first:
         counter.below()
-    for block in counter.blocks():
+    for block in piece.own_blocks:
         counter.block(block)
     if piece.is_last:
         counter.above()
@@ -79,10 +79,6 @@ class _Counter:
         self.adapters = {
             piece.model.get_submodule(name): ADAPTERS[kind] for name, kind in piece.adapters.items()
         }
-
-    def blocks(self) -> Iterator[nn.Module]:
-        modules = self.piece.base.get_submodule(self.piece.family.blocks)
-        return (modules.get_submodule(str(index)) for index in self.piece.blocks)
 
     def below(self) -> None:
         """Patch embeddings and OPT's projection; token embeddings are lookups without products."""

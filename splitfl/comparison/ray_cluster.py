@@ -118,6 +118,7 @@ def _only(node: Mapping[str, Any]) -> Any:
 
 
 def check_reachable(address: str) -> None:
+    """Raises PeerLost if nothing listens at this address."""
     try:
         socket.create_connection(parse_address(address), timeout=_CONNECT_S).close()
     except OSError as error:

@@ -184,7 +184,9 @@ FAMILIES: dict[str, Family] = {
     "gpt_neo": _GPT_NEO,
     "gptj": replace(_GPT_NEO, before=("wte",), is_parallel=True),
     "bloom": replace(_BLOOM, forward_mode="its activation has a derivative in backward mode only"),
-    "falcon": replace(_BLOOM, before=("word_embeddings",), attentions=("sdpa", "eager")),
+    "falcon": replace(
+        _BLOOM, before=("word_embeddings",), attentions=("sdpa", "eager"), linear="FalconLinear"
+    ),
     "mpt": replace(
         _BLOOM, blocks="blocks", before=("wte",), after=("norm_f",), reads=("Wqkv",), targets=("Wqkv",)
     ),

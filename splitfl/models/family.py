@@ -34,7 +34,8 @@ class Family:
     each piece has a frozen copy.
     `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels
     read the weights alone, so that no adapter would have an effect. `forward_mode`: True, or why the blocks
-    have no derivative in forward mode. `has_class_token`: an image has a token besides its patches.
+    have no derivative in forward mode. `linear`: a class of the blocks' linear modules that computes what
+    torch.nn.Linear does. `has_class_token`: an image has a token besides its patches.
     `norms_embeddings`: the last norm, which has no weights, is also applied to the embeddings.
     A model of several modalities has the configuration of its blocks in `nested`; `unused` are modules that
     its inputs do not pass through, and `texts` the types of text models that it may contain.
@@ -66,6 +67,7 @@ class Family:
     attributes: tuple[str, ...] = ()
     bypassed: tuple[str, ...] = ()
     forward_mode: Literal[True] | str = True
+    linear: str = ""
     norms_embeddings: bool = False
     base: str | None = None
     top: tuple[str, ...] = ()

@@ -124,7 +124,7 @@ def _quantise(piece: Piece, checkpoint: WeightSource) -> None:
     found: dict[str, tuple[nn.Linear, QuantisedLinear]] = {}
     for path, module in list(piece.model.named_modules()):
         is_stored = is_of_integers(checkpoint.stored.get(f"{path}.weight"))
-        if is_stored and not _is_linear(module):
+        if is_stored and not _is_linear(piece, module):
             raise CutError(f"the checkpoint's {path} is quantised, and only torch.nn.Linear modules can be")
         if is_stored if checkpoint.is_quantised else _is_quantisable(piece, module, path, checkpoint):
             assert isinstance(module, nn.Linear)
@@ -143,16 +143,16 @@ def _quantise(piece: Piece, checkpoint: WeightSource) -> None:
             quantise(made, checkpoint.parameter(module.weight, name, "cpu"))
 
 
-def _is_linear(module: nn.Module) -> bool:
+def _is_linear(piece: Piece, module: nn.Module) -> bool:
     """Whether the module computes x W^T + b; other subclasses, as a router, compute something else."""
-    return type(module) is nn.Linear or type(module).__name__ == "FalconLinear"
+    return type(module) is nn.Linear or type(module).__name__ == piece.family.linear
 
 
 def _is_quantisable(piece: Piece, module: nn.Module, path: str, checkpoint: WeightSource) -> bool:
     """Whether this is a linear module of the base model in the checkpoint, not tied to another one."""
     name = f"{path}.weight"
     return (
-        _is_linear(module)
+        _is_linear(piece, module)
         and is_of_base(piece.model, name)
         and name in checkpoint.stored
         and len(checkpoint.aliases[name]) == 1

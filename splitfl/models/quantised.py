@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from splitfl.config import ModelConfig
-from splitfl.core.errors import ConfigError, CutError
+from splitfl.core.errors import CutError
+from splitfl.core.extras import optional, require
 
 NF4_BLOCK: Final = 64
 """The block size of bitsandbytes, unless it is told another."""
@@ -222,23 +223,22 @@ def _dequantised(qdata: Tensor, scale: Tensor, format: str) -> Tensor:
     return (groups * scale[:, :, None]).view(outputs, -1)
 
 
-def not_installed(format: str) -> ConfigError:
-    """The error for weights that are to be quantised without the package for it."""
+def check_package(format: str) -> None:
+    """Raises ConfigError without the package that quantises to this format."""
+    require(PACKAGES[format], *_need(format))
+
+
+def _need(format: str) -> tuple[str, str]:
+    """What needs the package of a format, for an error, and the extra that has it."""
     package = PACKAGES[format]
-    return ConfigError(
-        f"model.quantization {format!r} needs {package}, which is not installed: pip install "
-        f"'splitfl[{_EXTRAS[package]}]'"
-    )
+    return f"model.quantization {format!r} needs {package}, which is not installed", _EXTRAS[package]
 
 
 def _by_bitsandbytes(weight: Tensor) -> tuple[Tensor, Tensor]:
     """The levels 0..15 of a weight as int8 (out, in), and the scales (blocks, 1)."""
-    try:
-        from bitsandbytes.functional import quantize_4bit
-    except ImportError:
-        raise not_installed("nf4") from None
+    library = optional("bitsandbytes.functional", *_need("nf4"))
     flat = weight.detach().cpu().contiguous()
-    packed, state = quantize_4bit(flat, blocksize=NF4_BLOCK, quant_type="nf4")
+    packed, state = library.quantize_4bit(flat, blocksize=NF4_BLOCK, quant_type="nf4")
     return nf4_values(packed, weight.shape), state.absmax[:, None]
 
 
@@ -249,20 +249,17 @@ def nf4_values(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _by_torchao(weight: Tensor, format: str, group_size: int) -> tuple[Tensor, Tensor]:
     """The int8 values (out, in) and scales (out, groups) of a weight."""
-    try:
-        from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerGroup, quantize_
-    except ImportError:
-        raise not_installed(format) from None
+    library = optional("torchao.quantization", *_need(format))
     linear = nn.Linear(weight.shape[1], len(weight), bias=False, device="meta")
     linear.weight = nn.Parameter(weight.detach().cpu(), requires_grad=False)
     if format == "int8":
-        settings = Int8WeightOnlyConfig(set_inductor_config=False)
+        settings = library.Int8WeightOnlyConfig(set_inductor_config=False)
     else:
-        settings = IntxWeightOnlyConfig(
+        settings = library.IntxWeightOnlyConfig(
             weight_dtype=torch.int4,  # type: ignore[attr-defined]  # missing in torch's stubs
-            granularity=PerGroup(group_size),
+            granularity=library.PerGroup(group_size),
         )
-    quantize_(linear, settings)
+    library.quantize_(linear, settings)
     made: Any = linear.weight
     del linear.weight  # quantize_ leaves the module in a reference cycle, which would keep it
     return made.qdata, made.scale

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +39,7 @@ from splitfl.models.families import (
     count_blocks,
 )
 from splitfl.models.load import check_quantisation, read_config
-from splitfl.models.quantised import PACKAGES, not_installed, quantisation_of
+from splitfl.models.quantised import check_package, quantisation_of
 from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
@@ -218,8 +217,8 @@ def _check_quantisation(folder: Path, model: PretrainedConfig, config: RunConfig
     """Raises CutError for a model that cannot be quantised so, ConfigError without its package."""
     wanted = quantisation_of(config.model)
     check_quantisation(folder, model, wanted)
-    if wanted and not is_quantised(model) and find_spec(PACKAGES[wanted.format]) is None:
-        raise not_installed(wanted.format)
+    if wanted and not is_quantised(model):
+        check_package(wanted.format)
 
 
 def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | None:

@@ -123,9 +123,7 @@ class SplitPass:
 
 def enable_checkpointing(piece: Piece) -> None:
     """Enables activation checkpointing in every block of the piece, at most once each."""
-    blocks = piece.base.get_submodule(piece.family.blocks)
-    for index in piece.blocks:
-        block = blocks.get_submodule(str(index))
+    for block in piece.own_blocks:
         if isinstance(block.forward, partial):
             continue
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
