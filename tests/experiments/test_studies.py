@@ -153,6 +153,24 @@ def test_codecs_are_compared_at_their_bytes_to_the_target() -> None:
     assert [row["chain"] for row in best] == ["topk", "int8"]
 
 
+def test_a_chain_of_another_method_sets_the_codecs_of_what_that_method_sends() -> None:
+    found = codec_front.settings_of("frozen@int8", "sfl-v2")
+    assert found == {"method.name": "frozen", "codec.activation": "int8"}
+    own = codec_front.settings_of("int8", "sfl-v2")
+    assert own["method.name"] == "sfl-v2"
+    assert {name for name in own if name.startswith("codec.")} == {
+        "codec.activation",
+        "codec.gradient",
+        "codec.adapter_up",
+        "codec.adapter_down",
+    }
+    assert set(codec_front.settings_of("none", "sfl-v2")) == {
+        "method.name",
+        "codec.activation",
+        "codec.gradient",
+    }
+
+
 def test_the_table_and_the_picture_have_every_chain(tmp_path: Path) -> None:
     rows = codec_front.summarised(CODEC_RUNS)
     lines = codec_front.table(rows).splitlines()
