@@ -91,20 +91,21 @@ def study(
     summary = run_once(splitlora, folder, run_padded)
     found = [row_of(SPLITLORA, seed, folder, summary) | {"formula_bytes": splitlora_bytes(splitlora)}]
     for chain in chains:
-        config = changed(settings, always | settings_of(chain, settings["method"]["name"]))
+        method, _, codecs = chain.rpartition("@")
+        named = as_dict(find(preset, (*overrides, f"method.name={method}"))[1]) if method else settings
+        config = changed(named, always | codecs_of(named["method"]["name"], codecs))
         folder = out / f"{_file_name(chain)}-seed-{seed}"
         found.append(row_of(chain, seed, folder, run_once(config, folder)))
         click.echo(f"{chain} seed {seed}: {found[-1]['accuracy'][-1]:.1%}", err=True)
     return found
 
 
-def settings_of(chain: str, method: str) -> dict[str, str]:
-    """The settings of [METHOD@]CODECS: codecs for each kind of message that the method sends."""
+def codecs_of(method: str, codecs: str) -> dict[str, str]:
+    """The settings of these codecs for each kind of message that the method sends."""
     from splitfl.methods.registry import method as spec_of
 
-    name, _, codecs = chain.rpartition("@")
-    spec = spec_of(name or method)
-    found = {"method.name": name or method} | {f"codec.{kind}": codecs for kind in spec.sends}
+    spec = spec_of(method)
+    found = {f"codec.{kind}": codecs for kind in spec.sends}
     if codecs != PLAIN:
         adapters = {"codec.adapter_up", "codec.adapter_down"} & spec.signature.adapter_settings()
         found |= dict.fromkeys(adapters, _ADAPTERS)

@@ -153,21 +153,11 @@ def test_codecs_are_compared_at_their_bytes_to_the_target() -> None:
     assert [row["chain"] for row in best] == ["topk", "int8"]
 
 
-def test_a_chain_of_another_method_sets_the_codecs_of_what_that_method_sends() -> None:
-    found = codec_front.settings_of("frozen@int8", "sfl-v2")
-    assert found == {"method.name": "frozen", "codec.activation": "int8"}
-    own = codec_front.settings_of("int8", "sfl-v2")
-    assert own["method.name"] == "sfl-v2"
-    assert {name for name in own if name.startswith("codec.")} == {
-        "codec.activation",
-        "codec.gradient",
-        "codec.adapter_up",
-        "codec.adapter_down",
-    }
-    assert set(codec_front.settings_of("none", "sfl-v2")) == {
-        "method.name",
-        "codec.activation",
-        "codec.gradient",
+def test_codecs_are_set_for_what_a_method_sends() -> None:
+    assert codec_front.codecs_of("frozen", "int8") == {"codec.activation": "int8"}
+    assert set(codec_front.codecs_of("sfl-v2", "none")) == {"codec.activation", "codec.gradient"}
+    assert set(codec_front.codecs_of("sfl-v2", "int8")) == {
+        f"codec.{kind}" for kind in ("activation", "gradient", "adapter_up", "adapter_down")
     }
 
 
