@@ -22,6 +22,22 @@ def test_a_preset_has_a_description_and_a_valid_link(name: str) -> None:
     check_link(find(name, [])[1])
 
 
+@pytest.mark.slow
+def test_pretraining_from_random_weights_lowers_the_loss_in_nats_per_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    text = "".join(f"    def method_{number}(self):\\n        return {number}\\n" for number in range(900))
+    for part, size in (("train", len(text)), ("dev", 4000)):
+        (tmp_path / "texts" / part).mkdir(parents=True)
+        for name in ("a", "b", "c"):
+            (tmp_path / "texts" / part / f"{name}.txt").write_text(text[:size])
+    shorter = ["task.name=corpus", f"task.data={tmp_path / 'texts'}", "task.max_length=32"]
+    shorter += ["federation.rounds=2", "federation.client_steps=[6,3,12]"]
+    summary = simulate(find("pretrain", shorter)[1])
+    assert summary["x"]
+
+
 def test_the_radio_preset_is_the_demos_model_and_data_in_a_street_cell() -> None:
     demo, radio = (find(name, [])[1] for name in ("demo", "radio"))
     assert radio.link == LinkConfig(scenario="urban-micro")

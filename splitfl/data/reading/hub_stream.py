@@ -46,8 +46,13 @@ def _streams(name: str, folder: Path) -> tuple[Mapping[str, Any], str]:
     datasets = library(name)
     if is_saved(folder):
         return load_saved(datasets, folder), ""
-    builder = load_named(str(folder) if folder.is_dir() else name, datasets.load_dataset_builder)
-    return builder.as_streaming_dataset(), str(builder.hash)
+
+    def stream(*reading: str) -> tuple[Mapping[str, Any], str]:
+        builder = datasets.load_dataset_builder(*reading)
+        return builder.as_streaming_dataset(), str(builder.hash)
+
+    found: tuple[Mapping[str, Any], str] = load_named(str(folder) if folder.is_dir() else name, stream)
+    return found
 
 
 def _documents(
