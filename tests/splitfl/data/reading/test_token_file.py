@@ -28,6 +28,7 @@ from splitfl.data.token_pieces import TokenPieces, check_tokens
 from splitfl.data.token_windows import Windows
 from splitfl.models.untrained import FOLDER
 from tests.full_disk import full_disk
+from tests.splitfl.data.conftest import TEXT
 
 BYTES = FOLDER / "gpt2-bytes"
 END = 256
@@ -249,13 +250,12 @@ from splitfl.config import TaskConfig
 from splitfl.data.loader import Batches
 from splitfl.data.task import load_task
 from splitfl.data.token_windows import Windows
-from splitfl.models.untrained import FOLDER
 
 def batches(data):
-    task = load_task(TaskConfig(name="corpus", data=data), model_folder=FOLDER / "gpt2-bytes")
-    return Batches(Windows(task.train, max_length=128, pad_id=256), batch_size=16, seed=0, client=0)
+    task = load_task(TaskConfig(name="corpus", data=data), model_folder=Path(folder))
+    return Batches(Windows(task.train, max_length=128, pad_id=0), batch_size=16, seed=0, client=0)
 
-small, big, allowed = sys.argv[1:]
+folder, small, big, allowed = sys.argv[1:]
 batches(small).batch(0)  # after which the libraries have what they need
 status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
 used = int(status["VmData"].split()[0]) * 1024
@@ -268,13 +268,17 @@ print(ours.num_samples)
 
 
 @pytest.mark.slow
-def test_a_file_is_read_in_less_memory_than_its_size(tmp_path: Path) -> None:
-    """All memory that a process may get is a third of the text's size; its tokens have twice that size."""
-    lines = [f"{number} def function(argument): return argument + 1\n" for number in range(400_000)]
-    (tmp_path / "small.txt").write_text("".join(lines[:10_000]))
+def test_a_file_is_read_in_less_memory_than_its_size(tmp_path: Path, word_folder: Path) -> None:
+    """All memory that the process may get is a quarter of the text's size, and less than its tokens have."""
+    allowed = 8_000_000
+    lines = [f"{number} {TEXT}\n" for number in range(4 * allowed // len(TEXT))]
     size = (tmp_path / "big.txt").write_text("".join(lines))
-    paths = [str(tmp_path / name) for name in ("small.txt", "big.txt")]
-    program = [sys.executable, "-c", IN_LITTLE_MEMORY, *paths, str(size // 3)]
+    (tmp_path / "small.txt").write_text("".join(lines[:5000]))
+    arguments = [str(word_folder), *(str(tmp_path / name) for name in ("small.txt", "big.txt")), str(allowed)]
+    program = [sys.executable, "-c", IN_LITTLE_MEMORY, *arguments]
     found = subprocess.run(program, capture_output=True, text=True, timeout=280, check=False)
     assert found.stderr == ""
-    assert int(found.stdout) * 128 > 0.8 * size > 15e6
+    tokens = int(found.stdout) * 128
+    assert 2 * tokens > allowed
+    assert tokens > 0.8 * len(lines) * len(TEXT.split())
+    assert size > 4 * allowed
