@@ -45,6 +45,8 @@ CASES = {
     "fedkseed": ({"name": "fedkseed", "pool": 64}, LOSSY),
     "spry": ({"name": "spry"}, LOSSY),
     "fedlora": ({"name": "fedlora"}, LOSSY),
+    "diloco": ({"name": "diloco"}, LOSSY),
+    "dp": ({"name": "dp"}, LOSSY),
     "sfl-v1, two in flight": ({"name": "sfl-v1", "in_flight": 2}, LOSSY),
     "ushape": ({"name": "ushape"}, LOSSY),
     "cse-fsl": ({"name": "cse-fsl", "upload_interval": 2, "in_flight": 2}, LOSSY),
