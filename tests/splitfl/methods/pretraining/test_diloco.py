@@ -97,9 +97,7 @@ def test_clients_at_their_own_pace_take_their_steps(place: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_top_k_of_all_numbers_is_outer_sgd_without_an_error(place: Path, tmp_path: Path) -> None:
     codec = {"adapter_up": "topk:k=4096", "error_decay": 0.95}
-    sparse, dense = (
-        played(place, tmp_path, method=SGD, codec=own, federation=ONCE) for own in (codec, {})
-    )
+    sparse, dense = (played(place, tmp_path, method=SGD, codec=own, federation=ONCE) for own in (codec, {}))
     assert_close(sparse.trained, dense.trained)
     for node in played(place, tmp_path, method=SGD, codec=codec).nodes:
         assert isinstance(node._method, EncodingClient)
