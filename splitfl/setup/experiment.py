@@ -126,11 +126,10 @@ class Experiment:
 
     def total_steps(self) -> int | None:
         """The server's steps in the whole run; None if epochs have lengths that only clients know."""
-        federation = self.config.federation
         auxiliary = self.config.method.find(Auxiliary)
         interval = auxiliary.upload_interval if auxiliary else 1
-        steps = federation.client_steps or (federation.local_steps,) * federation.clients
-        return federation.rounds * sum(-(-own // interval) for own in steps) or None
+        steps = method(self.config.method.name).local_steps(self.config)
+        return self.config.federation.rounds * sum(-(-own // interval) for own in steps) or None
 
     def client_method(self, client: int, meter: CodecMeter | None = None) -> ClientMethod:
         """This client's side of the method, with its piece and its data; `meter` measures adapter codecs."""
@@ -270,10 +269,8 @@ def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
 
 
 def steps_of(config: RunConfig, client: int, batches: Batches) -> int:
-    """The steps of this client's rounds: its own number, the common one, or one pass over its data."""
-    federation = config.federation
-    own = federation.client_steps[client] if federation.client_steps else federation.local_steps
-    return own or len(batches)
+    """The steps of this client's rounds: those of the method, or one pass over its data."""
+    return method(config.method.name).local_steps(config)[client] or len(batches)
 
 
 def device_of(device: DeviceConfig) -> str:
