@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,9 @@ _IDLE_S: Final = 60
 _COPY_S: Final = 3600.0
 _LONGEST_SOCKET: Final = 104 - len(".0123456789abcdef")  # ssh adds a random end while it connects
 _THROUGH_GATEWAY: Final = "by UNKNOWN port 65535"
+_DROPPED: Final = ("kex_exchange_identification", _THROUGH_GATEWAY)
+"""What ssh prints where a server has too many connections that are not yet authenticated (MaxStartups)."""
+_TRIES: Final = 4
 # A copy must not outlive this process and overwrite what a repetition writes; not every system has setpriv.
 _WITH_PARENT: Final = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
 _CHANGED: Final = "REMOTE HOST IDENTIFICATION HAS CHANGED"
@@ -39,25 +43,22 @@ def options(node: Node) -> list[str]:
 
 
 def connect(node: Node) -> None:
-    """Opens the kept connection, within CONNECT_S. Raises PeerLost with one sentence."""
+    """Opens the kept connection, within CONNECT_S. Raises PeerLost with one sentence.
+
+    A connection that a busy gateway drops is tried again, at times that differ between nodes.
+    """
     if not node.ssh:
         return
-    with tempfile.TemporaryFile() as errors:
-        try:
-            done = subprocess.run(
-                ["ssh", *options(node), node.ssh, "--", "true"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,  # no pipe: the kept connection would hold it open
-                timeout=CONNECT_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise PeerLost(f"no connection to {node.ssh} within {CONNECT_S:g} s") from None
-        except OSError as error:
-            raise PeerLost(f"ssh: {error.strerror}") from None
-        errors.seek(0)
-        if done.returncode:
-            raise PeerLost(sentence(node.ssh, errors.read().decode(errors="replace")))
+    deadline_s = time.monotonic() + CONNECT_S
+    wait_s = 0.2 + hashlib.sha256(node.ssh.encode()).digest()[0] / 256
+    for left in reversed(range(_TRIES)):
+        errors = _connect(node, deadline_s - time.monotonic())
+        if errors is None:
+            return
+        is_late = time.monotonic() + wait_s > deadline_s
+        if not left or is_late or not any(mark in errors for mark in _DROPPED):
+            raise PeerLost(sentence(node.ssh, errors))
+        time.sleep(wait_s)
 
 
 def disconnect(node: Node) -> None:
@@ -110,7 +111,10 @@ def sentence(host: str, errors: str) -> str:
     if denied:
         return f"{host} refuses your key, and would ask for a password: {denied}"
     if _THROUGH_GATEWAY in errors:  # the gateway's own words are lost: a kept connection discards them
-        return f"the gateway of {host} closed the connection, as it does for a refused key: try `ssh {host}`"
+        return (
+            f"the gateway of {host} closed the connection, as it does for a refused key, or where too many "
+            f"connect at once: try `ssh {host}`"
+        )
     return lines[-1].strip() if lines else f"ssh to {host} failed without a message"
 
 
@@ -120,6 +124,26 @@ def need_programs(nodes: Sequence[Node]) -> None:
     for program, package in needed.items():
         if shutil.which(program) is None:
             raise ConfigError(f"`splitfl testbed` needs the program `{program}` (Debian: {package})")
+
+
+def _connect(node: Node, limit_s: float) -> str | None:
+    """What ssh prints if it cannot connect, else None."""
+    with tempfile.TemporaryFile() as errors:
+        try:
+            done = subprocess.run(
+                ["ssh", *options(node), node.ssh, "--", "true"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,  # no pipe: the kept connection would hold it open
+                timeout=limit_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PeerLost(f"no connection to {node.ssh} within {CONNECT_S:g} s") from None
+        except OSError as error:
+            raise PeerLost(f"ssh: {error.strerror}") from None
+        errors.seek(0)
+        return errors.read().decode(errors="replace") if done.returncode else None
 
 
 def _rsync(node: Node, words: Sequence[str]) -> None:
