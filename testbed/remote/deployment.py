@@ -170,7 +170,9 @@ class DeploymentFolder:
         before, now = map(_parts, (self.nodes(), inventory.members))
         if before != now:
             names = ", ".join(sorted({one.name for one in {*before} ^ {*now}})) or "their order"
-            raise ConfigError(f"the inventory has changed since `deploy` ({names}): use `deploy` again")
+            raise ConfigError(
+                f"the inventory has changed since `deploy` ({names}): restore it, or use `deploy` again"
+            )
 
     def deployment(self) -> Deployment:
         """The kept deployment. Raises ConfigError without one."""

@@ -27,9 +27,8 @@ _IDLE_S: Final = 60
 _COPY_S: Final = 3600.0
 _LONGEST_SOCKET: Final = 104 - len(".0123456789abcdef")  # ssh adds a random end while it connects
 _THROUGH_GATEWAY: Final = "by UNKNOWN port 65535"
-_DROPPED: Final = ("kex_exchange_identification", _THROUGH_GATEWAY)
+_DROPPED: Final = "kex_exchange_identification"
 """What ssh prints where a server has too many connections that are not yet authenticated (MaxStartups)."""
-_TRIES: Final = 4
 # A copy must not outlive this process and overwrite what a repetition writes; not every system has setpriv.
 _WITH_PARENT: Final = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
 _CHANGED: Final = "REMOTE HOST IDENTIFICATION HAS CHANGED"
@@ -51,12 +50,10 @@ def connect(node: Node) -> None:
         return
     deadline_s = time.monotonic() + CONNECT_S
     wait_s = 0.2 + hashlib.sha256(node.ssh.encode()).digest()[0] / 256
-    for left in reversed(range(_TRIES)):
-        errors = _connect(node, deadline_s - time.monotonic())
-        if errors is None:
-            return
-        is_late = time.monotonic() + wait_s > deadline_s
-        if not left or is_late or not any(mark in errors for mark in _DROPPED):
+    while (errors := _connect(node, options(node), deadline_s)) is not None:
+        if _THROUGH_GATEWAY in errors:  # a kept connection discards the gateway's own words
+            errors = _connect(node, plain_options(node), deadline_s) or _DROPPED
+        if _DROPPED not in errors or time.monotonic() + wait_s > deadline_s:
             raise PeerLost(sentence(node.ssh, errors))
         time.sleep(wait_s)
 
@@ -110,11 +107,8 @@ def sentence(host: str, errors: str) -> str:
     denied = next((line.strip() for line in lines if "Permission denied" in line), "")
     if denied:
         return f"{host} refuses your key, and would ask for a password: {denied}"
-    if _THROUGH_GATEWAY in errors:  # the gateway's own words are lost: a kept connection discards them
-        return (
-            f"the gateway of {host} closed the connection, as it does for a refused key, or where too many "
-            f"connect at once: try `ssh {host}`"
-        )
+    if _DROPPED in errors:
+        return f"{host}, or its gateway, drops connections, as where too many begin at once: try `ssh {host}`"
     return lines[-1].strip() if lines else f"ssh to {host} failed without a message"
 
 
@@ -126,16 +120,16 @@ def need_programs(nodes: Sequence[Node]) -> None:
             raise ConfigError(f"`splitfl testbed` needs the program `{program}` (Debian: {package})")
 
 
-def _connect(node: Node, limit_s: float) -> str | None:
-    """What ssh prints if it cannot connect, else None."""
+def _connect(node: Node, words: Sequence[str], deadline_s: float) -> str | None:
+    """What ssh with these options prints if it cannot connect, else None. Raises PeerLost at the deadline."""
     with tempfile.TemporaryFile() as errors:
         try:
             done = subprocess.run(
-                ["ssh", *options(node), node.ssh, "--", "true"],
+                ["ssh", *words, node.ssh, "--", "true"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,  # no pipe: the kept connection would hold it open
-                timeout=limit_s,
+                timeout=max(0.0, deadline_s - time.monotonic()),
                 check=False,
             )
         except subprocess.TimeoutExpired:

@@ -162,7 +162,7 @@ def test_files_of_a_transport_that_nodes_do_not_have_are_refused(place: Path) ->
     ("change", "places", "parts"),
     [
         ({"radio_log": "link.jsonl"}, "", ""),
-        ({"device": "cuda"}, "", "changed since `deploy` (b): use `deploy` again"),
+        ({"device": "cuda"}, "", "changed since `deploy` (b): restore it, or use `deploy`"),
         ({"folder": "other"}, "to the folder .splitfl-testbed of srn-2, which the inventory no", "(b)"),
         ({"ssh": "srn-9"}, "the last `deploy` wrote nodes.b to the folder", "(b)"),
         (None, "the last `deploy` wrote nodes.b to the folder", "(b)"),
