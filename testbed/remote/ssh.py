@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ _IDLE_S: Final = 60
 _COPY_S: Final = 3600.0
 _LONGEST_SOCKET: Final = 104 - len(".0123456789abcdef")  # ssh adds a random end while it connects
 _THROUGH_GATEWAY: Final = "by UNKNOWN port 65535"
+_DENIED: Final = "Permission denied"
 _DROPPED: Final = "kex_exchange_identification"
 """What ssh prints where a server has too many connections that are not yet authenticated (MaxStartups)."""
 # A copy must not outlive this process and overwrite what a repetition writes; not every system has setpriv.
@@ -52,8 +54,10 @@ def connect(node: Node) -> None:
     wait_s = 0.2 + hashlib.sha256(node.ssh.encode()).digest()[0] / 256
     while (errors := _connect(node, options(node), deadline_s)) is not None:
         if _THROUGH_GATEWAY in errors:  # a kept connection discards the gateway's own words
-            errors = _connect(node, plain_options(node), deadline_s) or _DROPPED
-        if _DROPPED not in errors or time.monotonic() + wait_s > deadline_s:
+            with suppress(PeerLost):
+                errors = _connect(node, plain_options(node), deadline_s) or _DROPPED
+        is_dropped = _DROPPED in errors and _DENIED not in errors
+        if not is_dropped or time.monotonic() + wait_s > deadline_s:
             raise PeerLost(sentence(node.ssh, errors))
         time.sleep(wait_s)
 
@@ -104,11 +108,14 @@ def sentence(host: str, errors: str) -> str:
         )
     if "Host key verification failed" in errors:
         return f"the host key of {host} is not known: connect once by `ssh {host}` and check it"
-    denied = next((line.strip() for line in lines if "Permission denied" in line), "")
+    denied = next((line.strip() for line in lines if _DENIED in line), "")
     if denied:
         return f"{host} refuses your key, and would ask for a password: {denied}"
+    if _THROUGH_GATEWAY in errors:
+        why = "as it does for a refused key, or where too many begin at once"
+        return f"the gateway of {host} closed the connection, {why}: try `ssh {host}`"
     if _DROPPED in errors:
-        return f"{host}, or its gateway, drops connections, as where too many begin at once: try `ssh {host}`"
+        return f"{host} drops connections, as where too many begin at once: try `ssh {host}`"
     return lines[-1].strip() if lines else f"ssh to {host} failed without a message"
 
 

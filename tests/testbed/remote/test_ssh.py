@@ -32,8 +32,12 @@ Host key verification failed.
             "srn2 refuses your key, and would ask for a password: me@gw: Permission denied",
         ),
         (
-            "kex_exchange_identification: Connection closed by remote host\nConnection closed by UNKNOWN",
-            "srn2, or its gateway, drops connections, as where too many begin at once: try `ssh srn2`",
+            "Connection closed by UNKNOWN port 65535\r\n",
+            "the gateway of srn2 closed the connection, as it does",
+        ),
+        (
+            "kex_exchange_identification: Connection closed by remote host\nConnection closed by 10.0.0.1",
+            "srn2 drops connections, as where too many begin at once: try `ssh srn2`",
         ),
         ("ssh: connect to host a port 22: No route to host\r\n", "ssh: connect to host a port 22: No route"),
         ("", "ssh to srn2 failed without a message"),
