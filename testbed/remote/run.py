@@ -217,7 +217,7 @@ class RemoteRun:
         for name, reason in now.items():
             if name not in self._gone_s:
                 self._gone_s[name] = time.monotonic()
-                self._note(f"{name}: not reachable, its programs may go on: {reason}")
+                self._note(f"{name}: not reachable, its programs may continue: {reason}")
         for name in self._gone_s.keys() - now.keys():
             del self._gone_s[name]
             self._note(f"{name}: reachable again")

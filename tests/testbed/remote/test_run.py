@@ -156,14 +156,18 @@ def test_a_lost_server_resumes_its_run(inventory: Inventory, tmp_path: Path) -> 
 
 
 def test_a_repeated_command_watches_without_a_client_that_is_out_of_reach(
-    inventory: Inventory, tmp_path: Path
+    inventory: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Fleet(inventory.members) as fleet:
         Watched(fleet, inventory, tmp_path, "continue")
     with Fleet(inventory.members) as fleet:
         fleet.lost("a", "no route")
+        monkeypatch.setattr(run, "_RETRY_S", 1e9)
         again = Watched(fleet, inventory, tmp_path, "continue")
         assert again.notes == []
+        next(again.states)
+        assert again.notes == ["a: not reachable, its programs may continue: no route"]
+        monkeypatch.setattr(run, "_RETRY_S", 0.0)
         again.until("a", "running")
         assert "a: reachable again" in again.notes
 
