@@ -85,8 +85,10 @@ class GrantAllocator:
                 self._turn[direction],
                 worth.of(report_DFU[direction]),
             )
-        begin_C = np.where(winner_DF.reshape(-1) < 0, self._no_column, begin_C)
-        np.maximum(winner_DF, 0, out=winner_DF)
+        is_empty_DF = winner_DF < 0
+        if np.count_nonzero(is_empty_DF):
+            begin_C = np.where(is_empty_DF.reshape(-1), self._no_column, begin_C)
+            winner_DF[is_empty_DF] = 0
         return begin_C
 
     def _chosen(self, winner_DF: IntArray, rate_DFU: Array, begin_C: IntArray) -> tuple[IntArray, IntArray]:

@@ -51,10 +51,10 @@ class GroupWorth:
         total_NL = self._number_N1 * np.log1p(np.minimum(each_NL, threshold_I[-1]))
         first_L = np.maximum(total_NL[0], np.finfo(np.float64).tiny)
         total_NL[1:] -= total_NL[:-1]
-        added_NL = np.maximum(total_NL / first_L, 0.0)
-        added_NL[each_NL < threshold_I[0]] = 0.0
-        added_NL[self._is_full_NL] = 1.0
-        self._worth_NU[:, self._limited_L] = added_NL
+        total_NL /= first_L
+        total_NL[each_NL < threshold_I[0]] = 0.0
+        total_NL[self._is_full_NL] = 1.0
+        self._worth_NU[:, self._limited_L] = total_NL
         return self._worth_NU
 
 

@@ -88,9 +88,10 @@ def _best(value_FU: Array, worth_NU: Array | None) -> IntArray:
 def _allocated_greedily(value_FU: Array, worth_NU: Array) -> IntArray:
     """Greedy allocation, highest value first: optimal if `worth_NU` decreases in N."""
     groups, users = value_FU.shape
-    winner_F, count_U = np.full(groups, -1), [0] * users
+    winner_F, count_U = [-1] * groups, [0] * users
     now_FU = value_FU * worth_NU[0]
-    best_F, most_F = _highest(now_FU, winner_F)
+    best_F = now_FU.argmax(axis=1).tolist()
+    most_F = now_FU[np.arange(groups), best_F].tolist()
     for _ in range(groups):
         most = max(most_F)
         if most <= 0.0:
@@ -99,17 +100,15 @@ def _allocated_greedily(value_FU: Array, worth_NU: Array) -> IntArray:
         user = winner_F[group] = best_F[group]
         most_F[group] = 0.0
         count = count_U[user] = count_U[user] + 1
-        if count < groups and worth_NU[count, user] != worth_NU[count - 1, user]:
-            now_FU[:, user] = value_FU[:, user] * worth_NU[count, user]
-            best_F, most_F = _highest(now_FU, winner_F)
-    return winner_F
-
-
-def _highest(value_FU: Array, winner_F: IntArray) -> tuple[list[int], list[float]]:
-    """The user of highest value for each group, and that value, 0 if the group has a winner."""
-    best_F = value_FU.argmax(axis=1)
-    most_F = np.where(winner_F < 0, value_FU[np.arange(best_F.size), best_F], 0.0)
-    return best_F.tolist(), most_F.tolist()
+        before, after = worth_NU[count - 1 : count + 1, user].tolist() if count < groups else (0.0, 0.0)
+        if before == after:
+            continue
+        now_FU[:, user] = value_FU[:, user] * after
+        for row, winner in enumerate(winner_F):
+            if winner < 0 and (best_F[row] == user or after > before):
+                best_F[row] = int(now_FU[row].argmax())
+                most_F[row] = float(now_FU[row, best_F[row]])
+    return np.asarray(winner_F)
 
 
 def _allocated_in_turn(rate_FU: Array, users: list[int], turn: int, worth_NU: Array) -> IntArray:
