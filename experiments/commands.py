@@ -205,19 +205,23 @@ def generate(folder: Path, prompts: Sequence[str], sampling: Sampling, as_json: 
 def compare(folders: list[Path], out: Path, as_json: bool) -> None:
     """See the command of this name."""
     from experiments.report import write_comparison
+    from experiments.report.leakage import headline_text
 
-    rows = [{"run": read.name, **vars(read.summary)} for read in map(read_run, folders)]
+    runs = [read_run(folder) for folder in folders]
+    rows = [{"run": read.name, **vars(read.summary), "leaked": headline_text(read)} for read in runs]
     page = write_comparison(folders, out)
     if as_json:
         click.echo(dumps([{**row, "final": dict(row["final"])} for row in rows], indent=2))
         return
     columns = ("run", "status", "method", "rounds", "bytes_up", "bytes_down", "airtime_s", "wall_s")
-    table = Table(*columns, "measured")
+    is_probed = any(row["leaked"] for row in rows)
+    table = Table(*columns, "measured", *(["recovered by attacks"] * is_probed))
     for row in rows:
         final = row["final"]
         table.add_row(
             *(str(row[name]) for name in columns),
             next((metric_text(name, final[name]) for name in JUDGES if name in final), ""),
+            *([row["leaked"]] * is_probed),
         )
     console = plain_console()
     console.print(table)

@@ -24,6 +24,7 @@ from splitfl.config.plugin import (
     made,
     value_of,
 )
+from splitfl.config.privacy import PrivacyConfig
 from splitfl.config.tracking import TrackingConfig
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "NoSettings",
     "PartitionConfig",
     "PluginTable",
+    "PrivacyConfig",
     "RadioConfig",
     "RunConfig",
     "ServerConfig",

@@ -16,10 +16,10 @@ _BITS_DO_NOT_DEPEND_ON: Final = ("shard", "ranks", "collective_timeout_s")
 def origin_of(experiment: Experiment, checksums: Mapping[str, str]) -> dict[str, str]:
     """Digests of the inputs that determine a run's bits: settings, data and initial weights' checksums.
 
-    The tables [transport] and [tracking], and the ranks of the server, do not affect the bits.
+    The tables [transport], [tracking] and [privacy], and the ranks of the server, do not affect the bits.
     """
     settings = as_dict(experiment.config)
-    del settings["transport"], settings["tracking"]
+    del settings["transport"], settings["tracking"], settings["privacy"]
     for name in _BITS_DO_NOT_DEPEND_ON:
         del settings["server"][name]
     tables = {"settings": settings, "weights": dict(checksums)}

@@ -40,6 +40,7 @@ from splitfl.models.families import (
 )
 from splitfl.models.load import check_quantisation, read_config
 from splitfl.models.quantised import check_package, quantisation_of
+from splitfl.privacy.checks import check_probes
 from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
@@ -109,6 +110,7 @@ class Experiment:
         num_blocks = count_blocks(model)
         refuse_one_block(num_blocks)
         check(config, task.kind, num_blocks, model.model_type)
+        check_probes(config, task.kind, task.problem_type, model.model_type)
         _check_quantisation(folder, model, config)
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
