@@ -33,7 +33,9 @@ def show(run_or_preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
         return
     console = plain_console()
     for title, rows in ((f"{config.method.name}: who sees what", parties), ("what clients send", methods)):
-        table = Table(*(name.replace("_", " ") for name in rows[0]), title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        for name in rows[0]:
+            table.add_column(name.replace("_", " "), overflow="fold")
         for row in rows:
             table.add_row(*(str(value) or "-" for value in row.values()))
         console.print(table)

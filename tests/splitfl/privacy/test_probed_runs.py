@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import splitfl
 from experiments.cli.main import main
+from experiments.report import write_comparison, write_report
 from splitfl.core.errors import ConfigError
 from splitfl.models.families import CAUSAL_LM
 from splitfl.privacy.observation import Observation, observed_rounds
@@ -37,7 +38,7 @@ def lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def texts(folder: Path, *probes: str, **tables: Any) -> dict[str, Any]:
     task = {"name": "lm", "data": str(folder / "data.tsv"), "packing": "truncate"}
-    federation = {"clients": 2, "rounds": 2, "local_steps": 1}
+    federation = {"clients": 2, "rounds": 2, "local_steps": 1, "partition": "iid"}
     privacy = {"probes": list(probes), "every": 1, "samples": 6}
     return toy.table(folder, **{"task": task, "federation": federation, "privacy": privacy} | tables)
 
@@ -48,29 +49,43 @@ def rows(run: RunRecord) -> list[dict[str, Any]]:
     return [{k: v for k, v in one.items() if k != "wall_s"} for one in events if one["event"] != "leak"]
 
 
-def test_a_probed_run_has_the_same_bits_and_recovers_every_token(lm: Path, tmp_path: Path) -> None:
+def test_every_token_is_recovered_from_a_causal_head(lm: Path, tmp_path: Path) -> None:
+    federation = {"clients": 2, "rounds": 1, "local_steps": 1, "partition": "iid"}
+    run = splitfl.run(texts(lm, "exact", federation=federation), out=tmp_path)
+    found = {leak.metric: leak for leak in run.events.leaks}
+    exact = found["token_recovery"]
+    assert (exact.value, exact.low, exact.high) == (1.0, 1.0, 1.0)
+    assert exact.chance is not None
+    assert exact.chance < 0.5
+    assert found["residual"].value < 1e-4
+    shown = read_texts(run.folder)
+    assert len(shown) == 6
+    assert all(text.true == text.recovered for text in shown)
+
+
+@pytest.mark.slow
+def test_a_probed_run_has_the_same_bits(lm: Path, tmp_path: Path) -> None:
     plain = splitfl.run(texts(lm), out=tmp_path / "plain")
     probed = splitfl.run(texts(lm, "nearest", "linear", "exact"), out=tmp_path / "probed")
     assert rows(plain) == rows(probed)
-    one, other = (load_file(run.adapter / "adapter_model.safetensors") for run in (plain, probed))
+    one, other = (load_file(run.folder / "adapter" / "adapter_model.safetensors") for run in (plain, probed))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
-
     assert observed_rounds(plain.folder) == []
     assert observed_rounds(probed.folder) == [0, 1]
-    found = {(leak.round, leak.attack, leak.metric): leak for leak in probed.events.leaks}
-    for round_index in (0, 1):
-        exact = found[round_index, "exact", "token_recovery"]
-        assert exact.value == 1.0
-        assert exact.chance is not None
-        assert exact.chance < 0.5
-        assert found[round_index, "exact", "residual"].value < 1e-4
-    shown = [text for text in read_texts(probed.folder) if text.attack == "exact"]
-    assert len(shown) == 6
-    assert all(text.true == text.recovered for text in shown)
-    page = (splitfl.load_run(probed.folder), CliRunner().invoke(main, ["report", str(probed.folder)]))
-    assert page[1].exit_code == 0, page[1].output
-    assert "<h2>Leakage</h2>" in (probed.folder / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_report_has_curves_and_texts_and_a_comparison_has_a_column(lm: Path, tmp_path: Path) -> None:
+    probed = splitfl.run(texts(lm, "linear", "exact"), out=tmp_path / "probed")
+    plain = splitfl.run(texts(lm), out=tmp_path / "plain")
+    page = write_report(probed.folder).read_text()
+    assert "<h2>Leakage</h2>" in page
+    assert "6 texts and what the attack exact recovered of them in round 2" in page
+    assert "<h2>Leakage</h2>" not in write_report(plain.folder).read_text()
+    compared = write_comparison([probed.folder, plain.folder], tmp_path / "compared.html").read_text()
+    assert "exact 100.0 % (constant guess" in compared
+    assert "no probes" in compared
 
 
 @pytest.mark.slow
