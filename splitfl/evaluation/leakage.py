@@ -3,8 +3,8 @@
 # T real tokens of a sample that were received
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import cache
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from splitfl.data.loader import tokenizer
 from splitfl.methods.parts.method import ServerMethod
 from splitfl.models.checkpoint.source import resolve
 from splitfl.models.cut import Piece
-from splitfl.privacy.guess import TokenGuess
+from splitfl.privacy.guess import Guess, TokenGuess
 from splitfl.privacy.leak import Leak
 from splitfl.privacy.observation import Observation, ObservedSample
 from splitfl.privacy.observed_server import ObservedServer
@@ -82,65 +82,37 @@ class Leakage:
 
         Writes texts and what was recovered of them into the run's folder if `privacy.show_texts` is set.
         """
-        found, shown = [], list[ShownText]()
+        found, shown = list[Leak](), list[ShownText]()
+        views: dict[tuple[str, bool], _View] = {}
+        older = older or observation
         for name in names:
-            leaks, texts = self._scored(name, observation, older or observation)
-            found += leaks
-            shown += texts
+            spec = ATTACKS[name]
+            key = spec.reads, spec.needs_examples
+            if key not in views:  # attacks on the same samples share what they compute of them
+                views[key] = self._view(spec, observation, older.trained)
+            view = views[key]
+            if view.samples:
+                guess = spec.attack(view.evidence)
+                origin = partial(
+                    Leak, attack=name, round=observation.round, age=observation.round - older.round
+                )
+                measured = measures(*self._scored(view, guess))
+                found += [origin(knows=spec.knows, **asdict(measure)) for measure in measured]
+                shown += self._shown(name, observation.round, view, guess)
         if self._experiment.config.privacy.show_texts and shown:
             write_texts(folder, shown)
         return found
 
-    def _scored(
-        self, name: str, observation: Observation, older: Observation
-    ) -> tuple[list[Leak], list[ShownText]]:
-        spec = ATTACKS[name]
-        is_read = spec.reads == "activation"
+    def _view(self, spec: AttackSpec, observation: Observation, trained: Mapping[str, Tensor]) -> "_View":
+        """What an attack gets of these samples, and the clients' own data of each."""
+        config, is_read = self._experiment.config, spec.reads == "activation"
         samples = [one for one in observation.samples if is_read or one.grad_TD is not None]
-        if not samples:
-            return [], []
-        own = self._samples_of(samples)
-        evidence = self._evidence(spec, samples, own, older.trained)
-        guess = spec.attack(evidence)
-        if isinstance(guess, TokenGuess):
-            frequent = most_frequent([_real_tokens(batch) for batch in self._public()])
-            tokens = [_tokens(batch, sample) for batch, sample in zip(own, samples, strict=True)]
-            truth = Truth(tokens=tokens, frequent=frequent, seed=evidence.seed)
-            shown = self._shown(name, observation.round, samples, tokens, guess)
-        else:
-            scored = [index for index in range(len(samples)) if index not in evidence.known]
-            classes = torch.cat([batch.labels for batch in own])
-            truth = Truth(classes_S=classes[scored], seed=evidence.seed)
-            guess, shown = guess.of(scored), []
-        leaks = [
-            Leak(
-                round=observation.round,
-                attack=name,
-                knows=spec.knows,
-                age=observation.round - older.round,
-                **asdict(measure),
-            )
-            for measure in measures(guess, truth)
-        ]
-        return leaks, shown
-
-    def _samples_of(self, samples: Sequence[ObservedSample]) -> list[Batch]:
-        """The clients' own data of each sample."""
-        return [self._batches(sample.client).samples([sample.number]) for sample in samples]
-
-    def _evidence(
-        self,
-        spec: AttackSpec,
-        samples: Sequence[ObservedSample],
-        own: Sequence[Batch],
-        trained: Mapping[str, Tensor],
-    ) -> Evidence:
-        config = self._experiment.config
+        own = [self._batches(sample.client).samples([sample.number]) for sample in samples]
         known: dict[int, int] = {}
         if spec.needs_examples:
             labels = [int(batch.labels) for batch in own]
             known = {labels.index(label): label for label in sorted(set(labels))}
-        return Evidence(
+        evidence = Evidence(
             samples=samples,
             load_head=lambda: self._head().with_trained(trained),
             load_tail=lambda: self._tail().with_trained(trained),
@@ -150,16 +122,23 @@ class Leakage:
             seed=config.train.seed,
             settings=config.privacy,
         )
+        return _View(samples=samples, own=own, evidence=evidence)
 
-    def _shown(
-        self,
-        name: str,
-        round_index: int,
-        samples: Sequence[ObservedSample],
-        tokens: Sequence[Tensor],
-        guess: TokenGuess,
-    ) -> list[ShownText]:
+    def _scored(self, view: "_View", guess: Guess) -> tuple[Guess, Truth]:
+        """The part of a guess that is scored, with its truth."""
+        seed = self._experiment.config.train.seed
+        if isinstance(guess, TokenGuess):
+            frequent = most_frequent([_real_tokens(batch) for batch in self._public()])
+            return guess, Truth(tokens=view.tokens, frequent=frequent, seed=seed)
+        scored = [index for index in range(len(view.samples)) if index not in view.evidence.known]
+        classes_S = torch.cat([batch.labels for batch in view.own])[scored]
+        return guess.of(scored), Truth(classes_S=classes_S, seed=seed)
+
+    def _shown(self, name: str, round_index: int, view: "_View", guess: Guess) -> list[ShownText]:
+        if not isinstance(guess, TokenGuess):
+            return []
         decode: Callable[[int], str] = tokenizer(resolve(self._experiment.config.model.name)).decode
+        found = list(zip(view.samples, view.tokens, guess.tokens, strict=True))[:SHOWN_TEXTS]
         return [
             ShownText(
                 attack=name,
@@ -168,7 +147,24 @@ class Leakage:
                 true=tuple(decode(token) for token in true_T.tolist()),
                 recovered=tuple(decode(token) if token >= 0 else "" for token in found_T.tolist()),
             )
-            for sample, true_T, found_T in list(zip(samples, tokens, guess.tokens, strict=True))[:SHOWN_TEXTS]
+            for sample, true_T, found_T in found
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _View:
+    """Observed samples, the client's own data of each, and what an attacker holds."""
+
+    samples: Sequence[ObservedSample]
+    own: Sequence[Batch]
+    evidence: Evidence
+
+    @cached_property
+    def tokens(self) -> list[Tensor]:
+        """The tokens (T,) at the places of each sample."""
+        return [
+            batch.inputs["input_ids"][0][sample.places_T]
+            for batch, sample in zip(self.own, self.samples, strict=True)
         ]
 
 
@@ -208,8 +204,3 @@ def _public(experiment: Experiment) -> list[Batch]:
 def _real_tokens(batch: Batch) -> Tensor:
     ids = batch.inputs["input_ids"]
     return ids[batch.inputs["attention_mask"].bool()] if "attention_mask" in batch.inputs else ids.reshape(-1)
-
-
-def _tokens(batch: Batch, sample: ObservedSample) -> Tensor:
-    """The tokens (T,) at the places of an observed sample."""
-    return batch.inputs["input_ids"][0][sample.places_T]

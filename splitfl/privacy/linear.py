@@ -7,6 +7,7 @@ public text, run through the same head.
 # N public tokens, D hidden, E width of the embedding
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -30,10 +31,15 @@ def attack(evidence: Evidence) -> TokenGuess:
 
 def candidates(evidence: Evidence, count: int) -> Tensor:
     """The `count` likeliest tokens (N, count) of each row of `hidden_rows`, likeliest first."""
-    head = evidence.head
-    weights = fitted(*public_pairs(head, evidence.public))
-    rows = hidden_rows(evidence.samples, head.model.device)
-    return nearest_rows(_with_one(rows.double()) @ weights, embedding_of(head).double(), count)
+    return nearest_rows(_predicted(evidence), embedding_of(evidence.head), count)
+
+
+@lru_cache(maxsize=1)
+def _predicted(evidence: Evidence) -> Tensor:
+    """The embeddings (N, E) of each row of `hidden_rows`; several attacks read those of one evidence."""
+    weights = fitted(*public_pairs(evidence.head, evidence.public))
+    rows = hidden_rows(evidence.samples, evidence.head.model.device)
+    return (_with_one(rows.double()) @ weights).float()
 
 
 def public_pairs(head: Piece, public: Sequence[Batch]) -> tuple[Tensor, Tensor]:
