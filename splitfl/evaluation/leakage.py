@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from splitfl.methods.parts.method import ServerMethod
 from splitfl.models.checkpoint.source import resolve
 from splitfl.models.cut import Piece
 from splitfl.privacy.guess import Guess, TokenGuess
-from splitfl.privacy.leak import Leak
+from splitfl.privacy.leak import Leak, headline
 from splitfl.privacy.observation import Observation, ObservedSample
 from splitfl.privacy.observed_server import ObservedServer
 from splitfl.privacy.recorder import Recorder
@@ -47,6 +47,7 @@ class Probes:
         """Attacks are scored if this process `has_data` of all clients."""
         self.server = server
         self._experiment, self._folder = experiment, folder
+        self._leaks: list[Leak] = []
         self._recorder: Recorder | None = None
         self._leakage = Leakage(experiment) if has_data else None
         if experiment.config.privacy.probes and folder is not None:
@@ -59,9 +60,18 @@ class Probes:
         if observation is None or self._folder is None:
             return
         observation.save(self._folder)
-        names = self._experiment.config.privacy.probes
-        for leak in self._leakage.attacked(self._folder, observation, names) if self._leakage else ():
+        if self._leakage is not None:
+            names = self._experiment.config.privacy.probes
+            self._leaks = self._leakage.attacked(self._folder, observation, names)
+        for leak in self._leaks:
             events.write("leak", **asdict(leak))
+
+    def summary(self) -> dict[str, Any]:
+        """The first figure of each attack on the last observed round, for the run's summary; {} without."""
+        if not self._leaks:
+            return {}
+        figures = headline(self._leaks).items()
+        return {"leaks": {name: {"value": one.value, "chance": one.chance} for name, one in figures}}
 
 
 class Leakage:

@@ -150,7 +150,7 @@ class Run:
         self, status: str, memory: list[Mapping[str, Any]] | None = None, **more: Any
     ) -> dict[str, Any]:
         """Writes the summary and sends it to the trackers."""
-        summary = self.summary(status, memory or []) | more
+        summary = self.summary(status, memory or []) | self._probes.summary() | more
         if self._tracking is not None and (failures := self._tracking.finish(summary)):
             summary["tracking_failures"] = failures
         if self._folder is not None:
