@@ -24,7 +24,7 @@ class LeakRow(NamedTuple):
     value: str
     interval: str
     constant: str
-    count: str
+    of: str
     age: int
     knows: str
 
@@ -106,7 +106,7 @@ def _row(leak: Leak) -> LeakRow:
         value=leak_text(leak),
         interval=interval,
         constant="" if leak.chance is None else f"{leak.chance:.3f}",
-        count=f"{leak.n:,}",
+        of=f"{leak.n:,}",
         age=leak.age,
         knows=leak.knows,
     )

@@ -147,7 +147,7 @@ class Leakage:
     def _shown(self, name: str, round_index: int, view: "_View", guess: Guess) -> list[ShownText]:
         if not isinstance(guess, TokenGuess):
             return []
-        decode: Callable[[int], str] = tokenizer(resolve(self._experiment.config.model.name)).decode
+        decode: Callable[[int], Any] = tokenizer(resolve(self._experiment.config.model.name)).decode
         found = list(zip(view.samples, view.tokens, guess.tokens, strict=True))[:SHOWN_TEXTS]
         return [
             ShownText(

@@ -3,6 +3,7 @@
 # N vectors, V vocabulary, D hidden, E width of the embedding
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ _MOST_VALUES = 1 << 24
 
 def embedding_of(head: Piece) -> Tensor:
     """The token embeddings (V, E) of a client's first piece, float32."""
-    table: Tensor = head.base.get_input_embeddings().weight
+    table = cast(Tensor, head.base.get_input_embeddings().weight)
     return table.detach().float()
 
 

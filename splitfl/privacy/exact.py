@@ -18,7 +18,7 @@ from torch import Tensor
 from splitfl.config import at_least
 from splitfl.models.cut import Piece
 from splitfl.models.family import CAUSAL_LM, Family
-from splitfl.privacy.embedding import by_sample
+from splitfl.privacy.embedding import by_sample, embedding_of
 from splitfl.privacy.guess import TokenGuess
 from splitfl.privacy.linear import candidates
 from splitfl.privacy.observation import ObservedSample
@@ -43,8 +43,7 @@ class ExactSettings:
 def attack(evidence: Evidence) -> TokenGuess:
     """The tokens of each sample up to its first missing place; -1 from there on."""
     head = evidence.head
-    vocabulary = head.base.get_input_embeddings().weight.shape[0]
-    most = min(evidence.settings.of(ExactSettings).most_candidates, vocabulary)
+    most = min(evidence.settings.of(ExactSettings).most_candidates, len(embedding_of(head)))
     ranked = by_sample(candidates(evidence, most), evidence.samples)
     found = [
         _Search(head, sample, ranked_TC.to(head.model.device)).run()
@@ -107,7 +106,8 @@ class _Search:
         hidden_CTD = self._head({"input_ids": texts_CT, "attention_mask": torch.ones_like(texts_CT)})
         window = slice(places.start, places.stop)
         difference = hidden_CTD[:, window].float() - self._target[window]
-        return difference.norm(dim=-1) / self._norm[window]
+        residuals: Tensor = difference.norm(dim=-1) / self._norm[window]
+        return residuals
 
 
 def _refuse(family: Family, kind: str) -> str:

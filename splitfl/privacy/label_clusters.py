@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import kmeans2  # type: ignore[import-untyped]
 
 from channel.core.rng import stream
 from splitfl.privacy.guess import ClusterGuess

@@ -59,7 +59,8 @@ def fitted(hidden_ND: Tensor, wanted_NE: Tensor) -> Tensor:
     inputs = _with_one(hidden_ND.double())
     gram = inputs.T @ inputs
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
-    return torch.linalg.solve(gram, inputs.T @ wanted_NE.double())
+    weights: Tensor = torch.linalg.solve(gram, inputs.T @ wanted_NE.double())
+    return weights
 
 
 def _with_one(rows: Tensor) -> Tensor:

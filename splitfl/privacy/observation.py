@@ -66,12 +66,16 @@ class Observation:
         try:
             numbers: list[dict[str, Any]] = json.loads(metadata["samples"])
             samples = tuple(
-                ObservedSample(**{name: int(one[name]) for name in _NUMBERS}, **part(tensors, str(index)))
+                _sample({name: int(one[name]) for name in _NUMBERS} | part(tensors, str(index)))
                 for index, one in enumerate(numbers)
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} is not an observation of splitfl: {error}") from None
         return cls(round=round_index, samples=samples, trained=part(tensors, "trained"))
+
+
+def _sample(values: Mapping[str, Any]) -> ObservedSample:
+    return ObservedSample(**values)
 
 
 def observed_rounds(folder: Path) -> list[int]:

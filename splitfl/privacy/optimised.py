@@ -109,7 +109,8 @@ class _Text:
         inputs = {"input_ids": ids, "attention_mask": self._mask.expand_as(ids)}
         with _embedded_as(self._head, self._places, soft_TE):
             hidden = self._head(inputs)[:, self._places].float()
-        return (hidden - self._target).flatten(1).norm(dim=-1) / self._target.norm()
+        distances: Tensor = (hidden - self._target).flatten(1).norm(dim=-1) / self._target.norm()
+        return distances
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+from scipy.stats import rankdata  # type: ignore[import-untyped]
 from torch import Tensor
 
 from channel.core.rng import stream

@@ -174,7 +174,12 @@ def test_a_run_over_rpc_records_and_is_attacked_later(lm: Path, tmp_path: Path) 
             "privacy.show_texts must be false with transport.name 'rpc'",
         ),
         (
-            {"privacy": {"probes": ["linear"]}, "federation": {"client_cuts": [1, 2]}},
+            {
+                "privacy": {"probes": ["linear"]},
+                "federation": {"client_cuts": [1, 2]},
+                "partition": {"cut": 1},
+                "adapter": {"head": {"rank": 2}, "body": {"rank": 2}},
+            },
             "needs one cut for all clients",
         ),
     ],
