@@ -16,7 +16,7 @@ from splitfl.adapters.inject import held, install
 from splitfl.adapters.residuals import RESIDUALS
 from splitfl.core.events import Events
 from splitfl.data.batch import Batch
-from splitfl.data.loader import tokenizer
+from splitfl.data.loader import Batches, tokenizer
 from splitfl.methods.parts.method import ServerMethod
 from splitfl.models.checkpoint.source import resolve
 from splitfl.models.cut import Piece
@@ -30,8 +30,12 @@ from splitfl.privacy.scoring import Truth, measures, most_frequent
 from splitfl.privacy.shown_texts import SHOWN_TEXTS, ShownText, write_texts
 from splitfl.privacy.spec import AttackSpec, Evidence
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.shared_clients import SharedClients
 
-PUBLIC_TOKENS: Final = 1 << 14
+ClientBatches = Callable[[int], Batches]
+"""The data of a client, by its number."""
+
+PUBLIC_TOKENS: Final = 1 << 13
 """Held-out tokens from which attackers learn, at most a batch more."""
 
 
@@ -42,14 +46,18 @@ class Probes:
     """
 
     def __init__(
-        self, experiment: Experiment, folder: Path | None, server: ServerMethod, *, has_data: bool
+        self,
+        experiment: Experiment,
+        folder: Path | None,
+        server: ServerMethod,
+        batches: ClientBatches | None,
     ) -> None:
-        """Attacks are scored if this process `has_data` of all clients."""
+        """Attacks are scored in a process that has the `batches` of all clients."""
         self.server = server
         self._experiment, self._folder = experiment, folder
         self._leaks: list[Leak] = []
         self._recorder: Recorder | None = None
-        self._leakage = Leakage(experiment) if has_data else None
+        self._leakage = Leakage(experiment, batches) if batches is not None else None
         if experiment.config.privacy.probes and folder is not None:
             self._recorder = Recorder(experiment.config, server.trained)
             self.server = ObservedServer(server, self._recorder)
@@ -77,10 +85,10 @@ class Probes:
 class Leakage:
     """Scores attacks against the clients' data; loads data and pieces when they are first needed."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, batches: ClientBatches | None = None) -> None:
+        """`batches` are the data of each client, if they were read already."""
         self._experiment = experiment
-        make_rows = cache(experiment.row_maker)
-        self._batches = cache(lambda client: experiment.batches(client, make_rows()))
+        self._batches = batches or SharedClients(experiment).batches
         self._public = cache(lambda: _public(experiment))
         pieces = experiment.pieces(experiment.config.server)
         self._head, self._tail = cache(lambda: _Copy(pieces.head())), cache(lambda: _Copy(pieces.tail()))

@@ -86,9 +86,11 @@ def _run_in_one_process(
         check_run(experiment.config.fault_tolerance, time.monotonic() - began_s)
 
     checkpoint_folder = folder / "checkpoint"
-    method, meter = SharedClients(experiment).method, CodecMeter()
+    clients, meter = SharedClients(experiment), CodecMeter()
     nodes = [
-        ClientNode.of(experiment, client, _checkpoints(experiment, checkpoint_folder, client), method, meter)
+        ClientNode.of(
+            experiment, client, _checkpoints(experiment, checkpoint_folder, client), clients.method, meter
+        )
         for client in range(experiment.config.federation.clients)
     ]
     newest = CheckpointStore(checkpoint_folder).newest()
@@ -97,7 +99,7 @@ def _run_in_one_process(
     track = partial(RunTrackers, folder, experiment.config, screen.note)
     controller = controller_for(experiment.config)
     with Run(
-        experiment, folder, screen, newest, controller, track, carrier, side, has_data=True
+        experiment, folder, screen, newest, controller, track, carrier, side, clients.batches
     ) as server_run:
         try:
             for node in nodes:

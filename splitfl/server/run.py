@@ -18,7 +18,7 @@ from splitfl.core.errors import Diverged
 from splitfl.core.events import Events
 from splitfl.core.json_text import dumps
 from splitfl.core.state import part, under
-from splitfl.evaluation.leakage import Probes
+from splitfl.evaluation.leakage import ClientBatches, Probes
 from splitfl.models.checkpoint.config_file import config_table
 from splitfl.models.checkpoint.source import hub_name, resolve
 from splitfl.server.assemble import server_loop_of
@@ -71,13 +71,13 @@ class Run:
         track: Callable[[int], Tracking] | None = None,
         carrier: Carrier | None = None,
         side: ServerSide | None = None,
-        has_data: bool = False,
+        batches: ClientBatches | None = None,
     ) -> None:
         """`folder` None writes no files; an interrupted run continues from the checkpoint `newest`.
 
         `controller` makes the controller of a run with `auto.every`, `track` starts the experiment trackers
-        from a round on, `carrier` replaces the emulated link. Probes are scored if the process `has_data` of
-        all clients. Raises ConfigError for a foreign checkpoint.
+        from a round on, `carrier` replaces the emulated link, `batches` are those of all clients, with which
+        probes are scored. Raises ConfigError for a foreign checkpoint.
         """
         self._experiment = experiment
         side = side or OneDevice(experiment)
@@ -95,7 +95,7 @@ class Run:
         self._meter = CodecMeter()
         self.server = side.method(self._meter)
         self._whole = side.model()
-        self._probes = Probes(experiment, folder, self.server, has_data=has_data)
+        self._probes = Probes(experiment, folder, self.server, batches)
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
         if newest is None:
             self.events.forget_after(0)
