@@ -24,7 +24,7 @@ from splitfl.privacy.guess import Guess, TokenGuess
 from splitfl.privacy.leak import Leak, headline
 from splitfl.privacy.observation import Observation, ObservedSample
 from splitfl.privacy.observed_server import ObservedServer
-from splitfl.privacy.recorder import Recorder
+from splitfl.privacy.recorder import MessageRecorder
 from splitfl.privacy.registry import ATTACKS
 from splitfl.privacy.scoring import Truth, measures, most_frequent
 from splitfl.privacy.shown_texts import SHOWN_TEXTS, ShownText, write_texts
@@ -56,10 +56,10 @@ class Probes:
         self.server = server
         self._experiment, self._folder = experiment, folder
         self._leaks: list[Leak] = []
-        self._recorder: Recorder | None = None
+        self._recorder: MessageRecorder | None = None
         self._leakage = Leakage(experiment, batches) if batches is not None else None
         if experiment.config.privacy.probes and folder is not None:
-            self._recorder = Recorder(experiment.config, server.trained)
+            self._recorder = MessageRecorder(experiment.config, server.trained)
             self.server = ObservedServer(server, self._recorder)
 
     def ended(self, round_index: int, events: Events) -> None:

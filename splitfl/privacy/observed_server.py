@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from splitfl.core.messages import Activation, Message
 from splitfl.core.state import State
 from splitfl.methods.parts.method import BatchServer, ServerMethod, ServerReply, Turn
-from splitfl.privacy.recorder import Recorder
+from splitfl.privacy.recorder import MessageRecorder
 
 
 class ObservedServer:
     """A server of any method; each message is recorded as it was received, with the reply to it."""
 
-    def __init__(self, method: ServerMethod, recorder: Recorder) -> None:
+    def __init__(self, method: ServerMethod, recorder: MessageRecorder) -> None:
         self._method, self._recorder = method, recorder
         self.commit, self.end_round, self.trained = method.commit, method.end_round, method.trained
 

@@ -16,7 +16,7 @@ from splitfl.methods.parts.method import Turn
 from splitfl.privacy.observation import Observation, ObservedSample
 
 
-class Recorder:
+class MessageRecorder:
     """Copies the first samples of each client in every observed round; changes nothing.
 
     The quota of `privacy.samples` is divided among the clients, so that what is recorded does not depend on

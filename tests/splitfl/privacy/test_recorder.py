@@ -13,16 +13,16 @@ from splitfl.core.messages import Activation, Begin, Done, Gradient, Output
 from splitfl.methods.parts.method import Turn
 from splitfl.models.token_rows import pack
 from splitfl.privacy.observation import FOLDER, Observation, observed_rounds
-from splitfl.privacy.recorder import Recorder
+from splitfl.privacy.recorder import MessageRecorder
 from splitfl.setup.experiment_file import from_dict
 
 D = 3
 
 
-def recorder(samples: int = 6, clients: int = 2, rounds: int = 4, every: int = 2) -> Recorder:
+def recorder(samples: int = 6, clients: int = 2, rounds: int = 4, every: int = 2) -> MessageRecorder:
     privacy = {"probes": ["linear"], "samples": samples, "every": every}
     config = from_dict({"privacy": privacy, "federation": {"clients": clients, "rounds": rounds}})
-    return Recorder(config, lambda: {"weight": torch.zeros(2)})
+    return MessageRecorder(config, lambda: {"weight": torch.zeros(2)})
 
 
 def turn(client: int, lap: int, round_index: int = 0) -> Turn:
