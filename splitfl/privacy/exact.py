@@ -4,8 +4,9 @@ Nikolaou et al., arXiv 2510.15511 (SipIt): the hidden state at a place depends o
 almost all weights no two prefixes have the same. Given the tokens before a place, the one there is found by
 running the head on candidates. As the head is causal, one pass checks a whole sequence: the linear
 inverter's answer is accepted up to its first token with a residual, which alone is searched for. Candidates
-come from the linear inverter, four times as many each time while the residual stays large. With noise every
-token is searched for among all candidates, and the best one is the likeliest for the prefix found so far.
+come from the linear inverter, four times as many each time while the residual stays large. With noise, or
+with a head that has moved on, no residual is small: the first token is then the best of all candidates, and
+others are accepted up to 1.5 times the largest residual accepted so far.
 """
 
 # T tokens, C candidates, D hidden
@@ -26,6 +27,8 @@ from splitfl.privacy.spec import AttackSpec, Evidence
 
 TOLERANCE = 1e-3
 """The residual, relative to the hidden state's norm, up to which a token is accepted."""
+_MARGIN = 1.5
+"""How much larger a residual may be than those accepted before."""
 _SHORTLIST = 16
 _BATCH_TOKENS = 1 << 14
 
@@ -68,6 +71,7 @@ class _Search:
         arrived = sample.places_T == torch.arange(len(sample.places_T))
         self._known = int(arrived.long().cumprod(0).sum())
         self._tried = 0
+        self._tolerance = TOLERANCE
 
     @torch.no_grad()
     def run(self) -> tuple[Tensor, float, int]:
@@ -76,13 +80,14 @@ class _Search:
         worst, done = 0.0, 0
         while done < self._known:
             residuals_T = self._residuals(tokens_T[None], range(done, self._known))[0]
-            failing = (residuals_T > TOLERANCE).nonzero()
+            failing = (residuals_T > self._tolerance).nonzero()
             accepted = int(failing[0]) if len(failing) else len(residuals_T)
             worst = max([worst, *residuals_T[:accepted].tolist()])
             done += accepted
             if done < self._known:
                 tokens_T[done], residual = self._best(tokens_T[:done], done)
                 worst, done = max(worst, residual), done + 1
+            self._tolerance = max(self._tolerance, _MARGIN * worst)
         missing = len(self._target) - self._known
         return torch.cat([tokens_T.cpu(), torch.full((missing,), -1)]), worst, self._tried
 
@@ -90,7 +95,7 @@ class _Search:
         """The candidate with the least residual at this place, among ever more of them."""
         ranked_C, start, size = self._ranked[place], 0, _SHORTLIST
         best, least = ranked_C[0], float("inf")
-        while start < len(ranked_C) and least > TOLERANCE:
+        while start < len(ranked_C) and least > self._tolerance:
             tried_C = ranked_C[start:size]
             self._tried += len(tried_C)
             for some_C in torch.split(tried_C, max(1, _BATCH_TOKENS // (place + 1))):
