@@ -50,7 +50,7 @@ def leakage(run: RunRecord) -> str:
     """What attacks recovered, against rounds; nothing for a run without probes."""
     if not run.events.leaks:
         return ""
-    return _plot("leakage", HALF_PX, 300, lambda axes: draw_leakage(axes, run))
+    return _plot("leakage", FULL_PX, 260, lambda axes: draw_leakage(axes, run))
 
 
 def traffic(run: RunRecord) -> str:
