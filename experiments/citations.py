@@ -7,6 +7,7 @@ from splitfl.config import RunConfig
 from splitfl.data.task import TASKS
 from splitfl.federation.aggregators import row
 from splitfl.methods.registry import method
+from splitfl.privacy.registry import ATTACKS
 
 BIBTEX: Final = {
     "fedbuff": """@inproceedings{nguyen2022federated,
@@ -33,10 +34,11 @@ BIBTEX: Final = {
 
 
 def bibtex(config: RunConfig) -> str:
-    """BibTeX entries of method, schedule, model, adapters, aggregator and task, each once."""
+    """BibTeX entries of method, schedule, model, adapters, aggregator, task and probes, each once."""
     keys = {"buffered": ["fedbuff"], "anarchic": ["anarchic"]}.get(config.federation.schedule, [])
     keys += [config.model.name] if config.model.name in BIBTEX else []
     entries = [*method(config.method.name).bibtex, *(BIBTEX[key] for key in keys)]
     entries += [kind_named(side.kind).citation for _, side in sides(config.adapter)]
     entries += [row(config.federation.aggregator).bibtex, TASKS[config.task.name].citation]
+    entries += [entry for name in config.privacy.probes for entry in ATTACKS[name].bibtex]
     return "\n\n".join(filter(None, dict.fromkeys(entries)))

@@ -7,6 +7,7 @@ from splitfl.adapters.registry import ADAPTERS
 from splitfl.data.task import TASKS
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.methods.registry import METHODS
+from splitfl.privacy.registry import ATTACKS
 from splitfl.setup.link_kinds import LINKS
 from splitfl.tracking.registry import TRACKERS
 from splitfl.transport.registry import TRANSPORTS
@@ -21,4 +22,5 @@ SPECIFICATIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "links": LINKS,
     "trackers": TRACKERS,
     "aggregators": AGGREGATORS,
+    "attacks": ATTACKS,
 }

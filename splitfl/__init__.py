@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from splitfl.api import compare, load_run, plan, run
     from splitfl.methods.registry import METHODS
     from splitfl.models.split import split, split_pretrained
+    from splitfl.privacy.registry import ATTACKS
     from splitfl.runtime.screen import Silent
     from splitfl.setup.link_kinds import LINKS
     from splitfl.tracking.registry import TRACKERS
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADAPTERS",
+    "ATTACKS",
     "CODECS",
     "LINKS",
     "METHODS",
@@ -36,6 +38,7 @@ __all__ = [
 
 _HOME = {
     "ADAPTERS": "splitfl.adapters.registry",
+    "ATTACKS": "splitfl.privacy.registry",
     "CODECS": "splitfl.wire.codecs",
     "LINKS": "splitfl.setup.link_kinds",
     "METHODS": "splitfl.methods.registry",

@@ -20,6 +20,7 @@ from experiments.cli.join import join
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
 from experiments.cli.options import AS_JSON, DATA, MESSAGE_TIMES, ON, OUT, SET, with_data
+from experiments.cli.privacy import attack, privacy
 from experiments.cli.radio import radio
 from experiments.cli.scenario import scenario
 from experiments.cli.testbed import testbed
@@ -27,6 +28,7 @@ from experiments.cli.testbed import testbed
 LISTED = (
     *("presets", "methods", "adapters", "models", "tasks", "codecs", "aggregators", "links", "transports"),
     "trackers",
+    "attacks",
 )
 
 
@@ -53,6 +55,8 @@ main.add_command(doctor)
 main.add_command(generate)
 main.add_command(join)
 main.add_command(lab)
+main.add_command(attack)
+main.add_command(privacy)
 main.add_command(radio)
 main.add_command(testbed)
 testbed.add_command(batch)

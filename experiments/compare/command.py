@@ -15,7 +15,13 @@ from experiments.channel.recordings import link_lines
 from experiments.compare import at_budget, bytes_to_target, plots
 from experiments.compare.at_budget import check_spendable, within
 from experiments.compare.bytes_to_target import reached
-from experiments.compare.standings_table import as_json, as_table, metric_with_margin
+from experiments.compare.standings_table import (
+    as_json,
+    as_table,
+    attacks_in,
+    leaked_text,
+    metric_with_margin,
+)
 from experiments.report.drawing import house_style
 from experiments.report.pages import render
 from experiments.report.panels import METRIC_LABELS
@@ -223,6 +229,7 @@ def _write(
         "contest.html.jinja",
         found=found,
         shown={one.label: metric_with_margin(one) for one in found},
+        leaked={name: [leaked_text(one, name) for one in found] for name in attacks_in(found)},
         words=METRIC_LABELS[found[0].metric],
         preset=preset,
         budgets=[str(budget) for budget in budgets],

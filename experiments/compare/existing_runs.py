@@ -6,6 +6,7 @@ import click
 from rich.table import Table
 
 from experiments.report import write_comparison
+from experiments.report.leakage import headline_text
 from splitfl.core.json_text import dumps
 from splitfl.core.metrics import JUDGES
 from splitfl.core.quantities import metric_text
@@ -15,18 +16,21 @@ from splitfl.runtime.terminal import plain_console
 
 def compare_runs(folders: list[Path], out: Path, as_json: bool) -> None:
     """The command `compare` of runs that exist: a table, and a page with plots."""
-    rows = [{"run": read.name, **vars(read.summary)} for read in map(read_run, folders)]
+    runs = [read_run(folder) for folder in folders]
+    rows = [{"run": read.name, **vars(read.summary), "leaked": headline_text(read)} for read in runs]
     page = write_comparison(folders, out)
     if as_json:
         click.echo(dumps([{**row, "final": dict(row["final"])} for row in rows], indent=2))
         return
     columns = ("run", "status", "method", "rounds", "bytes_up", "bytes_down", "airtime_s", "wall_s")
-    table = Table(*columns, "measured")
+    is_probed = any(row["leaked"] for row in rows)
+    table = Table(*columns, "measured", *(["recovered by attacks"] * is_probed))
     for row in rows:
         final = row["final"]
         table.add_row(
             *(str(row[name]) for name in columns),
             next((metric_text(name, final[name]) for name in JUDGES if name in final), ""),
+            *([row["leaked"]] * is_probed),
         )
     console = plain_console()
     console.print(table)

@@ -16,7 +16,8 @@ def as_table(found: Sequence[Standing]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", row_styles=["", "on grey7"])
     table.add_column("method", no_wrap=True)
     columns = (metric, "rounds", "up", "down", "airtime", "radiated", "client memory", "client FLOPs", "time")
-    for name in (*columns, "wall"):
+    attacks = attacks_in(found)
+    for name in (*columns, "wall", *attacks):
         table.add_column(name, justify="right", no_wrap=True)
     for one in found:
         table.add_row(
@@ -31,8 +32,19 @@ def as_table(found: Sequence[Standing]) -> Table:
             flops_text(one.client_flops),
             seconds_text(one.virtual_s),
             seconds_text(one.wall_s),
+            *(leaked_text(one, name) for name in attacks),
         )
     return table
+
+
+def attacks_in(found: Sequence[Standing]) -> list[str]:
+    """The attacks that any entrant was probed by."""
+    return list(dict.fromkeys(name for one in found for name in one.leaked))
+
+
+def leaked_text(one: Standing, attack: str) -> str:
+    """What an attack recovered from an entrant, or its AUC, in percent; "" without this probe."""
+    return f"{100 * one.leaked[attack]:.1f} %" if attack in one.leaked else ""
 
 
 def metric_with_margin(one: Standing) -> str:

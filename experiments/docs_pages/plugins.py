@@ -25,6 +25,7 @@ REGISTRIES: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "links": ("Links", "the keys of `[link]` choose one", SPECIFICATIONS["links"]),
     "transports": ("Transports", "`transport.name` chooses one", SPECIFICATIONS["transports"]),
     "trackers": ("Experiment trackers", "`tracking.to` chooses any number", SPECIFICATIONS["trackers"]),
+    "attacks": ("Attacks", "`privacy.probes` chooses any number", SPECIFICATIONS["attacks"]),
     "tasks": ("Tasks", "`task.name` chooses one", SPECIFICATIONS["tasks"]),
 }
 """By the argument of `splitfl list`: the page's title, the choosing setting, and the entries."""

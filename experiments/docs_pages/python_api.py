@@ -25,6 +25,9 @@ SEAMS: Final = (
     "splitfl.transport.base.carrier",
     "splitfl.setup.link_kinds.kind",
     "splitfl.federation.aggregators",
+    "splitfl.privacy.spec",
+    "splitfl.privacy.guess",
+    "splitfl.privacy.observation",
     "splitfl.models.cut",
     "splitfl.run_folder.read",
 )

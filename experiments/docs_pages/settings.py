@@ -15,6 +15,7 @@ REGISTERED: Final = {
     "method.name": "[methods](methods.md)",
     "auto.methods": "[methods](methods.md)",
     "tracking.to": "[trackers](trackers.md)",
+    "privacy.probes": "[attacks](attacks.md)",
     "link.kind": "[links](links.md)",
     "link.scenario": "[scenarios](scenarios.md), or a file",
     "codec.activation": "[codecs](codecs.md)",

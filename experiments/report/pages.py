@@ -17,6 +17,7 @@ from experiments.report import plots
 from experiments.report.classes import class_rows
 from experiments.report.client_table import COLUMNS, client_rows, write_clients
 from experiments.report.codecs import codec_cells
+from experiments.report.leakage import headline_text, leak_rows, text_rows
 from experiments.report.node_pages import PAGE, node_pages, write_page
 from experiments.report.node_timeline import delay_rows
 from experiments.report.nodes import client_nodes, node_rows
@@ -50,6 +51,7 @@ _PLOTS = {
     "loss": plots.loss,
     "metric": lambda run: plots.metric(run, "rounds"),
     "metric_bytes": lambda run: plots.metric(run, "bytes"),
+    "leakage": plots.leakage,
     "traffic": plots.traffic,
     "airtime": plots.airtime,
     "shares": plots.time_shares,
@@ -94,6 +96,8 @@ def write_report(folder: Path) -> Path:
         codecs=codec_cells(run.summary.codecs),
         live=link_rows(run.summary.live) if run.summary.live else [],
         radio=radio_rows(run.summary.radio) if run.summary.radio else [],
+        leaks=leak_rows(run),
+        texts=text_rows(folder),
         nodes=nodes,
         node_page=PAGE,
         delays=delays,
@@ -119,6 +123,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         "comparison.html.jinja",
         rows=list(zip(names, runs, strict=True)),
         metric=METRICS[metric].label,
+        leaked={name: headline_text(run) for name, run in zip(names, runs, strict=True)},
         last={name: _last(run, metric) for name, run in zip(names, runs, strict=True)},
         pictures={
             spent: Markup(plots.comparison(runs, metric, spent)) for spent in ("rounds", "bytes", "airtime")

@@ -10,6 +10,7 @@ from experiments.report.classes import MAX_CLASSES, draw_confusion
 from experiments.report.classes import confusion as confusion_of_run
 from experiments.report.drawing import canvas, house_style, to_svg
 from experiments.report.gantt import draw_round
+from experiments.report.leakage import draw_leakage
 from experiments.report.node_timeline import draw_nodes, read_messages, shown_round
 from experiments.report.nodes import client_nodes, server_node
 from experiments.report.panels import (
@@ -43,6 +44,13 @@ def loss(run: RunRecord) -> str:
 def metric(run: RunRecord, against: str) -> str:
     """Held-out accuracy or perplexity against `rounds` or `bytes`."""
     return _plot(f"metric-{against}", THIRD_PX, 280, lambda axes: draw_metric(axes, run, against))
+
+
+def leakage(run: RunRecord) -> str:
+    """What attacks recovered, against rounds; nothing for a run without probes."""
+    if not run.events.leaks:
+        return ""
+    return _plot("leakage", FULL_PX, 260, lambda axes: draw_leakage(axes, run))
 
 
 def traffic(run: RunRecord) -> str:

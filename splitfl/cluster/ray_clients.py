@@ -7,10 +7,10 @@ computed again by another one, from the same state and the same replies: the bit
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import safetensors.torch
@@ -32,6 +32,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Message
 from splitfl.core.state import State
 from splitfl.core.stored_state import state_bytes
+from splitfl.data.loader import Batches
 from splitfl.federation.staleness import at_own_pace
 from splitfl.methods.parts.method import ClientMethod, ClientRound
 from splitfl.runtime.simulated_clients import OpenClients, Step
@@ -51,11 +52,12 @@ class RayClients:
     def __init__(self, experiment: Experiment, actors: Actors) -> None:
         self._experiment = experiment
         self._actors = actors
-        self._make_rows = experiment.row_maker()
+        make_rows = experiment.row_maker()
+        self.batches: Callable[[int], Batches] = cache(lambda client: experiment.batches(client, make_rows))
         self._threads = ThreadPoolExecutor(_STEPS_PER_ACTOR * len(actors))
 
     def method(self, client: int, meter: CodecMeter) -> ClientMethod:
-        self._experiment.check_client(self._experiment.batches(client, self._make_rows))
+        self._experiment.check_client(self.batches(client))
         return RayMethod(client, self._actors, meter)
 
     def start(self, step: Step) -> Step:

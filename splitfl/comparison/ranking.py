@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
@@ -18,7 +18,10 @@ BEST = {name: METRICS[name].better for name in (*JUDGES, "eval_loss")}
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """An entrant's means over finished seeds; bytes, airtime and energy of all clients, FLOPs of one."""
+    """An entrant's means over finished seeds; bytes, airtime and energy of all clients, FLOPs of one.
+
+    `leaked` has the first figure of each attack on the last observed round.
+    """
 
     label: str
     method: str
@@ -35,6 +38,7 @@ class Standing:
     client_flops: float
     client_memory_bytes: int
     is_capped: bool
+    leaked: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -113,4 +117,8 @@ def _standing(entrant: Entrant, summary_by_seed: Mapping[int, Mapping[str, Any]]
         client_flops=mean("client_flops") / entrant.config.federation.clients,
         client_memory_bytes=entrant.plan.dry_run.client.total_bytes,
         is_capped=entrant.plan.is_capped,
+        leaked={
+            name: fmean(summary["leaks"][name]["value"] for summary in summaries)
+            for name in summaries[0].get("leaks", {})
+        },
     )

@@ -31,6 +31,7 @@ from splitfl.config.plugin import (
     made,
     value_of,
 )
+from splitfl.config.privacy import PrivacyConfig
 from splitfl.config.tracking import TrackingConfig
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "NoSettings",
     "PartitionConfig",
     "PluginTable",
+    "PrivacyConfig",
     "RadioConfig",
     "RunConfig",
     "ServerConfig",

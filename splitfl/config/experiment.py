@@ -9,6 +9,7 @@ from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainC
 from splitfl.config.link import LinkConfig, LiveConfig, RadioConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig
 from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, ServerConfig, TransportConfig
+from splitfl.config.privacy import PrivacyConfig
 from splitfl.config.tracking import TrackingConfig
 
 
@@ -36,3 +37,4 @@ class RunConfig:
     auto: AutoConfig = field(default_factory=AutoConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)

@@ -139,6 +139,17 @@ class Batches:
         batch = self._rows.collated(self._order[start : start + self._batch_size])
         return replace(batch, client=self.client)
 
+    def samples(self, numbers: Sequence[int]) -> Batch:
+        """The samples of these numbers, which are the `ids_B` of batches, in this order.
+
+        Raises DataError for a number that this client has no sample of.
+        """
+        if unknown := [number for number in numbers if not 0 <= number < self.num_samples]:
+            raise DataError(
+                f"client {self.client} has samples 0..{self.num_samples - 1} of these data, got {unknown[0]}"
+            )
+        return replace(self._rows.collated(np.array(numbers, dtype=np.int64)), client=self.client)
+
     def held_out(self, batch_size: int) -> Iterator[Batch]:
         """Every sample once, shortest first so that little is padded; always the same batches."""
         order = self._rows.shortest_first()

@@ -111,6 +111,7 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_scalars(),
     sends={},
+    labels="kept",
     settings=SlicedEstimate,
     shared=spec.REPLAYED,
     aggregators=spec.FACTORS | spec.SCALARS,

@@ -89,6 +89,7 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters(),
     sends={},
+    labels="kept",
     settings=Backpropagation,
     shared=spec.UPLOADS | spec.OPTIMISER,
     aggregators=spec.FACTORS | spec.PRODUCTS,

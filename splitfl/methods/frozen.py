@@ -246,6 +246,8 @@ SPEC = spec.MethodSpec(
             why_not="its server caches activations for later epochs, so an erased token would stay erased",
         )
     },
+    labels="sent",
+    activations="once",
     settings=NoSettings,
     shared=spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS,

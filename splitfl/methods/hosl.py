@@ -191,6 +191,8 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature(begin=Scalars, step=((Activation, Scalars),), end=None),
     sends={"activation": spec.DIFFERENCES},
+    labels="sent",
+    activations="at each step, 2 P + 1 times",
     settings=HoslSettings,
     shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS | spec.SCALARS,

@@ -181,6 +181,7 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_scalars((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
+    labels="sent",
     settings=SlicedEstimate,
     shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS | spec.SCALARS,

@@ -123,6 +123,7 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
+    labels="sent",
     settings=Backpropagation,
     shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER | {"federation.client_cuts"},
     aggregators=spec.FACTORS | spec.PRODUCTS,

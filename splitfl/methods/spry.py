@@ -121,6 +121,7 @@ SPEC = spec.MethodSpec(
     server=fedlora.server,
     signature=fedlora.SPEC.signature,
     sends={},
+    labels="kept",
     settings=SprySettings,
     shared=spec.HEAD | spec.OPTIMISER,
     aggregators=spec.FACTORS,

@@ -238,6 +238,7 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters((Activation, Output), (Gradient, Gradient)),
     sends={"activation": _MASKS, "output": _MASKS, "gradient": spec.ANY_LOSS},
+    labels="in gradients",
     settings=Backpropagation,
     shared=spec.UPLOADS | spec.BODY | spec.OPTIMISER | {"partition.tail_blocks"},
     aggregators=spec.FACTORS | spec.PRODUCTS,

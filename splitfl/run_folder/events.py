@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from splitfl.config import at_least, one_of
 from splitfl.core.errors import ConfigError
+from splitfl.privacy.leak import Leak
 from splitfl.run_folder.rows import build_row
 
 
@@ -134,7 +135,7 @@ class Planned:
     fitting: int
 
 
-Event = Step | TransferEvent | Compute | RoundEvent | MemoryEvent | Update | Planned
+Event = Step | TransferEvent | Compute | RoundEvent | MemoryEvent | Update | Planned | Leak
 
 KINDS: dict[str, Callable[..., Event]] = {
     "step": Step,
@@ -144,6 +145,7 @@ KINDS: dict[str, Callable[..., Event]] = {
     "memory": MemoryEvent,
     "update": Update,
     "plan": Planned,
+    "leak": Leak,
 }
 """The event type of each value of a line's `event` key."""
 
@@ -159,6 +161,7 @@ class RunEvents:
     memories: tuple[MemoryEvent, ...] = ()
     updates: tuple[Update, ...] = ()
     plans: tuple[Planned, ...] = ()
+    leaks: tuple[Leak, ...] = ()
 
 
 def read_events(path: Path) -> tuple[RunEvents, tuple[str, ...]]:
@@ -213,4 +216,10 @@ def _sorted_by_type(found: list[Event]) -> RunEvents:
         memories=tuple(event for event in found if isinstance(event, MemoryEvent)),
         updates=tuple(event for event in found if isinstance(event, Update)),
         plans=tuple(event for event in found if isinstance(event, Planned)),
+        leaks=_newest(event for event in found if isinstance(event, Leak)),
     )
+
+
+def _newest(found: Iterable[Leak]) -> tuple[Leak, ...]:
+    """Without those of an attack that was repeated with the same knowledge."""
+    return tuple({(one.round, one.attack, one.metric, one.age): one for one in found}.values())

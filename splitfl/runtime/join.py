@@ -175,5 +175,6 @@ def _check_leaves(leaves: Mapping[int, int], config: RunConfig) -> None:
 
 
 def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All tables but [transport] and [tracking], which a restarted server may change."""
-    return {name: table for name, table in settings.items() if name not in ("transport", "tracking")}
+    """All tables but [transport], [tracking] and [privacy], which a restarted server may change."""
+    others = ("transport", "tracking", "privacy")
+    return {name: table for name, table in settings.items() if name not in others}

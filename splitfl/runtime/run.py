@@ -111,7 +111,9 @@ def _run_in_one_process(
         screen.note(f"{damage}; using the one before")
     track = partial(RunTrackers, folder, experiment.config, screen.note)
     controller = controller_for(experiment.config)
-    with Run(experiment, folder, screen, newest, controller, track, carrier, side) as server_run:
+    with Run(
+        experiment, folder, screen, newest, controller, track, carrier, side, clients.batches
+    ) as server_run:
         try:
             for node in nodes:
                 node.restore(server_run.first_round)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from splitfl.core.messages import Message
+from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import ClientMethod
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.shared_clients import SharedClients
@@ -19,6 +20,9 @@ Step = Callable[[], Message | None]
 class SimulatedClients(Protocol):
     """The client methods of a run, and how their steps are executed."""
 
+    def batches(self, client: int) -> Batches:
+        """This client's data."""
+
     def method(self, client: int, meter: CodecMeter) -> ClientMethod:
         """This client's side of the method; raises ConfigError or DataError."""
 
@@ -30,7 +34,8 @@ class InThisThread:
     """See SimulatedClients."""
 
     def __init__(self, experiment: Experiment) -> None:
-        self.method = SharedClients(experiment).method
+        clients = SharedClients(experiment)
+        self.method, self.batches = clients.method, clients.batches
         self.start = in_turn(experiment.config.client.threads)
 
 

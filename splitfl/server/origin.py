@@ -17,11 +17,11 @@ _RANKS: Final = ("shard", "ranks")
 def origin_of(experiment: Experiment, checksums: Mapping[str, str]) -> dict[str, str]:
     """Digests of the inputs that determine a run's bits: settings, data and initial weights' checksums.
 
-    The tables [transport] and [tracking] do not affect the bits, and the ranks of the server do only if they
-    add up parts of one sum.
+    The tables [transport], [tracking] and [privacy] do not affect the bits, and the ranks of the server do
+    only if they add up parts of one sum.
     """
     settings = as_dict(experiment.config)
-    del settings["transport"], settings["tracking"]
+    del settings["transport"], settings["tracking"], settings["privacy"]
     del settings["server"]["collective_timeout_s"]
     if experiment.config.server.shard != TENSOR:
         for name in _RANKS:

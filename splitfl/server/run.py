@@ -18,6 +18,7 @@ from splitfl.core.errors import Diverged
 from splitfl.core.events import Events
 from splitfl.core.json_text import dumps
 from splitfl.core.state import part, under
+from splitfl.evaluation.leakage import ClientBatches, Probes
 from splitfl.models.checkpoint.config_file import config_table
 from splitfl.models.checkpoint.source import hub_name, resolve
 from splitfl.server.assemble import server_loop_of
@@ -70,11 +71,13 @@ class Run:
         track: Callable[[int], Tracking] | None = None,
         carrier: Carrier | None = None,
         side: ServerSide | None = None,
+        batches: ClientBatches | None = None,
     ) -> None:
         """`folder` None writes no files; an interrupted run continues from the checkpoint `newest`.
 
         `controller` makes the controller of a run with `auto.every`, `track` starts the experiment trackers
-        from a round on, `carrier` replaces the emulated link. Raises ConfigError for a foreign checkpoint.
+        from a round on, `carrier` replaces the emulated link, `batches` are those of all clients, with which
+        probes are scored. Raises ConfigError for a foreign checkpoint.
         """
         self._experiment = experiment
         side = side or OneDevice(experiment)
@@ -92,12 +95,13 @@ class Run:
         self._meter = CodecMeter()
         self.server = side.method(self._meter)
         self._whole = side.model()
+        self._probes = Probes(experiment, folder, self.server, batches)
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
         if newest is None:
             self.events.forget_after(0)
         made = controller(self.ledger, self.events) if controller is not None else None
         self.server_loop = server_loop_of(
-            experiment, self.server, self.ledger, self.events, self, None, made, carrier, self._meter
+            experiment, self._probes.server, self.ledger, self.events, self, None, made, carrier, self._meter
         )
         self._checkpoints = CheckpointStore(folder / "checkpoint") if folder is not None else None
         self._unsaved: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
@@ -146,7 +150,7 @@ class Run:
         self, status: str, memory: list[Mapping[str, Any]] | None = None, **more: Any
     ) -> dict[str, Any]:
         """Writes the summary and sends it to the trackers."""
-        summary = self.summary(status, memory or []) | more
+        summary = self.summary(status, memory or []) | self._probes.summary() | more
         if self._tracking is not None and (failures := self._tracking.finish(summary)):
             summary["tracking_failures"] = failures
         if self._folder is not None:
@@ -219,6 +223,7 @@ class Run:
         if config.eval.every and (is_last or (end.round + 1) % config.eval.every == 0):
             scores, confusion = self._whole.measured(self.server.trained())
             row |= scores
+        self._probes.ended(end.round, self.events)
         self._round_began_s = time.monotonic()
         self.events.write("round", **row, **({"confusion": confusion} if is_last and confusion else {}))
         self._screen.measured(row)

@@ -42,6 +42,7 @@ from splitfl.models.families import (
 from splitfl.models.load import check_quantisation, read_config
 from splitfl.models.quantised import check_package, quantisation_of
 from splitfl.models.tensor_plan import check_tensor_plan
+from splitfl.privacy.checks import check_probes
 from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
@@ -118,6 +119,7 @@ class Experiment:
             _check_length(config, model)
         task = task or load_task(config.task, _classes(folder, kind, config), folder)
         config = replace(config, task=replace(config.task, labels=task.label_names))
+        check_probes(config, task.kind, task.problem_type, model.model_type)
         check_packing(task, model.model_type)
         shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)
         if isinstance(task.train, TokenPieces):

@@ -65,6 +65,12 @@ def _trackers() -> Mapping[str, Any]:
     return TRACKERS
 
 
+def _attacks() -> Mapping[str, Any]:
+    from splitfl.privacy.registry import ATTACKS  # imports torch
+
+    return ATTACKS
+
+
 def _links() -> Mapping[str, Any]:
     from splitfl.setup.link_kinds import LINKS
 
@@ -87,5 +93,6 @@ PLUGINS: Final[Mapping[str, Plugins]] = {
     ),
     "transport": Plugins(noun="transport", key="name", registry=_transports),
     "tracking": Plugins(noun="tracker", key="to", registry=_trackers),
+    "privacy": Plugins(noun="attack", key="probes", registry=_attacks),
 }
 """Plug-ins by the path of their table."""

@@ -4,7 +4,7 @@ A piece is loaded once for each cut and adapter, its frozen tensors and the toke
 """
 
 from collections.abc import Callable, Hashable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,7 @@ from splitfl.adapters.shared_piece import OwnTensors, SharedPiece
 from splitfl.core.messages import Message, Reply
 from splitfl.core.state import State
 from splitfl.core.stored_state import StoredState
+from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import ClientMethod, ClientRound
 from splitfl.models.cut import Piece, frozen_in, share_frozen
 from splitfl.setup.experiment import Experiment
@@ -21,11 +22,12 @@ from splitfl.wire.codec_meter import CodecMeter
 
 
 class SharedClients:
-    """Makes the client methods of an experiment for one thread."""
+    """Makes the client methods of an experiment for one thread; `batches` are the data of each client."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
-        self._make_rows = experiment.row_maker()
+        make_rows = experiment.row_maker()
+        self.batches: Callable[[int], Batches] = cache(lambda client: experiment.batches(client, make_rows))
         self._loaded = _Loaded()
         self._checked: set[Hashable] = set()
 
@@ -36,7 +38,7 @@ class SharedClients:
         cut or adapter are loaded now; raises as `Experiment.client_method` does.
         """
         loader = self._experiment.client_pieces(client)
-        batches = self._experiment.batches(client, self._make_rows)
+        batches = self.batches(client)
         self._experiment.check_client(batches)
 
         def build() -> BuiltMethod:

@@ -1,6 +1,7 @@
 """Methods laid side by side: what may be spent, who takes part, who is beaten by nobody."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from experiments.compare import bytes_to_target as reaching
 from experiments.compare import plots as pictures
 from experiments.compare.at_budget import within
 from experiments.compare.bytes_to_target import reached
-from experiments.compare.standings_table import metric_with_margin
+from experiments.compare.standings_table import as_table, attacks_in, metric_with_margin
 from experiments.report.drawing import canvas
 from experiments.report.tally import curve
 from experiments.studies.cached_runs import run_once
@@ -98,6 +99,14 @@ def test_the_margin_is_half_of_students_interval() -> None:
     assert one.margin == pytest.approx(4.3027 * 0.02 / 3**0.5, rel=1e-4)
     assert metric_with_margin(one) == "82.0 % ± 5.0"
     assert made_up("a", (0.8,), 1).margin is None
+
+
+def test_the_table_has_a_column_for_each_attack_that_probed_an_entrant() -> None:
+    found = [replace(made_up("a", (0.8,), 1), leaked={"exact": 1.0}), made_up("b", (0.7,), 1)]
+    table = as_table(found)
+    assert table.columns[-1].header == "exact"
+    assert list(table.columns[-1].cells) == ["100.0 %", ""]
+    assert attacks_in(found[1:]) == []
 
 
 def test_a_quantity_that_no_entrant_spent_is_not_drawn() -> None:

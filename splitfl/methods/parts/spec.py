@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from splitfl.config import MethodConfig, RunConfig
 from splitfl.config.plugin import check_settings_type
@@ -23,6 +23,9 @@ BuildServer = Callable[[Pieces, RunConfig], ServerMethod]
 
 Refusal = Callable[[RunConfig, str, int], None]
 """Raises ConfigError if the settings, the task's kind of model or its number of blocks are unsupported."""
+
+Labels = Literal["sent", "in gradients", "kept"]
+"""Whether a client sends its labels, only gradients and losses computed from them, or neither."""
 
 Exchange = tuple[type[Message], type[Message]]
 """The type of a client's message, and of the reply."""
@@ -152,7 +155,8 @@ class MethodSpec:
     `settings` is the type of its own settings, a frozen dataclass whose fields are its keys of [method].
     `shared` are the settings of other tables that it reads besides the codecs of its messages, among those
     that not every method reads; all others must have their defaults. `sends` has the tolerance of each
-    message of rows. `holds` are the sides whose adapters its client trains: the head, or the whole model.
+    message of rows. `labels` says what of the labels crosses, `activations` how often a text's do.
+    `holds` are the sides whose adapters its client trains: the head, or the whole model.
     `asynchronous`, `single_pass` (each piece computes a batch once per step, as running statistics require),
     `summable` (all clients send the same tensors, so that over-the-air summation is possible), `versioned`
     (all adapters that the server sends belong to a version, so that differences to one can be encoded),
@@ -176,6 +180,8 @@ class MethodSpec:
     server: BuildServer
     signature: Signature
     sends: Mapping[str, Tolerance]
+    labels: Labels
+    activations: str = "at each step"
     settings: type
     shared: frozenset[str]
     aggregators: frozenset[str]
@@ -202,6 +208,9 @@ class MethodSpec:
             raise ConfigError(
                 f"MethodSpec.sends must have a Tolerance for each message of the signature, {due}; got {got}"
             )
+        if self.labels not in get_args(Labels):
+            have = ", ".join(map(repr, get_args(Labels)))
+            raise ConfigError(f"MethodSpec.labels must be one of {have}, got {self.labels!r}")
         check_settings_type("MethodSpec.settings", self.settings, MethodConfig)
         for name in ("asynchronous", "single_pass", "summable", "versioned", "server_batch", "shardable"):
             _check_reason(f"MethodSpec.{name}", getattr(self, name))

@@ -235,6 +235,7 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature(begin=Done, step=((WeightGradients, WeightGradients),), end=None),
     sends={},
+    labels="in gradients",
     settings=DataParallelSettings,
     shared=spec.HEAD | (spec.OPTIMISER - {"train.accumulate"}),
     aggregators=spec.FACTORS,

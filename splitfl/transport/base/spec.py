@@ -49,7 +49,8 @@ class TransportSpec:
     a process joins only once. Where it does not use the server's `own_host`, host and port are a broker's.
 
     Where it `combines` others, clients join over these; `of_client` gives the settings of a client's own.
-    `location` has the settings of a resumed server, from the address of the interrupted one.
+    `location` has the settings of a resumed server, from the address of the interrupted one. `encrypts` tells
+    whether these settings encrypt what crosses (TLS).
     """
 
     about: str
@@ -68,6 +69,7 @@ class TransportSpec:
     of_client: Callable[[TransportConfig, int], TransportConfig] = lambda config, client: config
     location: Callable[[str], dict[str, Any]] = location
     warning: Callable[[TransportConfig], str] = lambda config: ""
+    encrypts: Callable[[TransportConfig], bool] = lambda config: False
     diagnose: Callable[[Reach], Diagnosis] | None = None
 
     def __post_init__(self) -> None:

@@ -100,6 +100,11 @@ def _warning(config: TransportConfig) -> str:
     return "without transport.secrets, anyone who reaches the port can join the run: use closed networks only"
 
 
+def _encrypts(config: TransportConfig) -> bool:
+    own = config.of(GrpcSettings)
+    return bool(own.secrets or own.tls.tls_cert)
+
+
 def _diagnose(reach: Reach) -> Diagnosis:
     closed = [f"{one.client} finds it {one.port}" for one in reach.clients if one.port not in PASSES]
     if closed:
@@ -118,5 +123,6 @@ SPEC: Final = TransportSpec(
     settings=GrpcSettings,
     resumes=True,
     warning=_warning,
+    encrypts=_encrypts,
     diagnose=_diagnose,
 )

@@ -163,5 +163,6 @@ SPEC: Final = TransportSpec(
     of_client=_of_client,
     location=_location,
     warning=_warning,
+    encrypts=lambda config: all(PARTS[name].encrypts(part) for name, part in _parts(config).items()),
     diagnose=_diagnose,
 )

@@ -91,5 +91,6 @@ SPEC: Final = TransportSpec(
     resumes=True,
     own_host=False,
     warning=_warning,
+    encrypts=lambda config: bool(config.of(TlsFiles).tls_ca),
     diagnose=_diagnose,
 )

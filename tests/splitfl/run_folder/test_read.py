@@ -166,4 +166,4 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_event_has_a_line_in_the_schema() -> None:
-    assert set(KINDS) == {"step", "transfer", "compute", "round", "memory", "update", "plan"}
+    assert set(KINDS) == {"step", "transfer", "compute", "round", "memory", "update", "plan", "leak"}

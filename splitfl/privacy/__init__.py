@@ -1,0 +1,1 @@
+"""Attacks on what a server receives: they measure what it could learn about the clients' data."""
