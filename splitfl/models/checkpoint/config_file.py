@@ -12,6 +12,7 @@ from typing import Any, Final
 from transformers import PretrainedConfig
 
 from splitfl.core.errors import CutError, ModelMissing
+from splitfl.models.checkpoint.checkpoint_file import of_adapter
 from splitfl.models.checkpoint.quantised_checkpoint import name_of_torchao, stored_quantisation
 
 _QUANTISED: Final = ("quantization_config", "compression_config", "quantization")
@@ -41,6 +42,8 @@ def config_table(folder: Path) -> dict[str, Any]:
     an unsupported method.
     """
     path = folder / "config.json"
+    if not path.is_file():
+        raise ModelMissing(f"{folder} has no config.json, and is no Hugging Face model{of_adapter(folder)}")
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         model_type = table["model_type"]
