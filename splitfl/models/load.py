@@ -157,6 +157,7 @@ def read_config(
     inner = block_config(config)
     for one in (config, inner):
         one.return_dict, one.output_attentions, one.output_hidden_states = True, False, False
+        one.chunk_size_feed_forward = 0  # of the same result, for texts of a multiple of it alone
     if kind not in LANGUAGE_MODELS:  # the stored one is that of other data
         config.problem_type = problem_type
     if num_labels is not None:
