@@ -26,6 +26,11 @@ def at_least(name: str, got: float, least: float) -> None:
     _demand(name, got, got >= least, f"at least {least}")
 
 
+def at_most(name: str, got: float, most: float) -> None:
+    """Raises ConfigError for a number above `most`."""
+    _demand(name, got, got <= most, f"at most {most}")
+
+
 def above(name: str, got: float, bound: float) -> None:
     """Raises ConfigError for a number not above `bound`, infinity and NaN."""
     _demand(name, got, got > bound, f"above {bound}")

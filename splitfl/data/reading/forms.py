@@ -130,12 +130,13 @@ def listed(value: object, beginning: str = "[{") -> list[object] | None:
     Raises DataError for a list as Python prints it, with single quotes.
     """
     if isinstance(value, str) and value.lstrip().startswith(beginning):
+        text = value
         try:
-            value = json.loads(value)
+            value = json.loads(text)
         except (ValueError, RecursionError):
-            if _IN_PYTHON[beginning].match(value):
+            if _IN_PYTHON[beginning].match(text):
                 raise DataError(
-                    f"a list in a cell must be JSON, with double quotes; got {value:.60}"
+                    f"a list in a cell must be JSON, with double quotes; got {text:.60}"
                 ) from None
             return None
     return list(value) if isinstance(value, list | tuple) else None
