@@ -202,6 +202,7 @@ def test_an_address_that_is_not_this_machines_is_refused(ask: Ask, tmp_path: Pat
         (["join", "127.0.0.1:99999", "--client", "0"], "a server's address must be HOST:PORT", 2),
         (["join", "127.0.0.1:80"], "Missing option '--client'", 2),
         (["join", "127.0.0.1:80", "--client", "one"], "'one' is not a valid integer", 2),
+        (["join", "127.0.0.1:80", "--client", "-1"], "-1 is not in the range x>=0", 2),
         (["eval", "no-such-run"], "cannot read the experiment file no-such-run/config.json", 2),
         (["report", "no-such-run"], "no-such-run is not a run folder", 2),
         (["compare", "no-such-run"], "no-such-run is not a run folder", 2),

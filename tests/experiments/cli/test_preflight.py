@@ -66,10 +66,6 @@ WRONG = {
         ["plan", "demo", "--set", "transport.topic=x"],
         "unknown key 'transport.topic'; the transport 'rpc' has the keys name, host, port",
     ),
-    "a client below the first": (
-        ["join", "127.0.0.1:1", "--client", "-1"],
-        "Invalid value for '--client': -1 is not in the range x>=0",
-    ),
     "no port": (["join", "127.0.0.1", "--client", "0"], "a server's address must be HOST:PORT"),
     "an IPv6 address without brackets": (["join", "::1:29500", "--client", "0"], "must be in brackets"),
     "secrets that are not there": (
