@@ -1,16 +1,20 @@
 """Runs whose clients are `splitfl join` processes on this machine, optionally over a live link."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from experiments.live.radio_figures import RECORD, totals
+from splitfl.cluster.ray_clients import clients_on
 from splitfl.config import RunConfig
 from splitfl.controller.dry_run import controller_for
 from splitfl.runtime.clients import Clients, StartClients
 from splitfl.runtime.run import run
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import Ended, NewFolder
+from splitfl.runtime.simulated_clients import OpenClients, in_this_thread
 from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import join_arguments, own_transport, transport
@@ -25,7 +29,12 @@ JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
 """Runs this installation's command line; -P keeps an `experiments` of the working directory out."""
 
 
-def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
+def run_here(
+    experiment: Experiment,
+    new_folder: NewFolder,
+    screen: Screen,
+    open_clients: OpenClients = in_this_thread,
+) -> Ended:
     """Runs server and clients on this machine, over the transport of the settings.
 
     Where that is a waveform in this process, the summary's `radio` has totals, the file RECORD the details.
@@ -44,6 +53,7 @@ def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> E
         start_clients=clients_of(experiment.config),
         open_carrier=open_one,
         open_radio=open_server_radio,
+        open_clients=open_clients,
     )
     for carrier in opened:
         record = carrier.record()
@@ -51,6 +61,11 @@ def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> E
         summary = {**summary, "radio": totals(record)}
         write_json(folder / "summary.json", summary)
     return folder, summary
+
+
+def on_backend(on: str | None) -> Callable[..., Ended]:
+    """`run_here`, with simulated clients on the backend of this name, if given; see `clients_on`."""
+    return run_here if on is None else partial(run_here, open_clients=clients_on(on))
 
 
 def clients_of(config: RunConfig, live: Network | None = None) -> StartClients:

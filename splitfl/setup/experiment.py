@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
-from splitfl.config import DeviceConfig, RunConfig
+from splitfl.config import TENSOR, DeviceConfig, RunConfig
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.batch import Batch
 from splitfl.data.classes import CheckpointClasses
@@ -40,6 +40,7 @@ from splitfl.models.families import (
 )
 from splitfl.models.load import check_quantisation, read_config
 from splitfl.models.quantised import check_package, quantisation_of
+from splitfl.models.tensor_plan import check_tensor_plan
 from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
@@ -110,6 +111,8 @@ class Experiment:
         refuse_one_block(num_blocks)
         check(config, task.kind, num_blocks, model.model_type)
         _check_quantisation(folder, model, config)
+        if config.server.shard == TENSOR:
+            check_tensor_plan(model, config.server.ranks)
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
