@@ -38,8 +38,8 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
     for name in ranks:
         if name.endswith(_OF_FOUR_DIMENSIONS):
             raise ConfigError(
-                f"adapter targets of kind 'oft' must leave out {name}, whose input has four dimensions: peft's "
-                "OFT takes such a one for a picture"
+                f"adapter targets of kind 'oft' must leave out {name}, whose input has four dimensions, and "
+                "which peft takes for a convolution"
             )
         inputs = getattr(piece.model.get_submodule(name), "in_features")  # noqa: B009  # of a linear module
         if inputs % block_size:
