@@ -20,8 +20,10 @@ float32, their only dtype, those with batch norms by `tests/splitfl/models/test_
 another type is refused by name, with its reason if it is [known](#refused-types), and so are quantised
 checkpoints.
 
-**Shared tensors.** Of these families every block uses some tensors, of which each piece has a copy: they take
-adapters, and full finetuning is refused: {shared}.
+**Shared tensors.** Of these families every block uses some tensors, of which each piece has a copy that is
+not trained: {shared}. Full finetuning is refused unless `frozen_modules` names them, as it names
+[tied embeddings](how-to/model.md#full-finetuning); it then equals the unsplit model's with these tensors
+frozen.
 
 **Models of images and texts.** Of {wrappers} the text side is split: the language model inside, through the
 wrapper's own code and with its names, for texts alone. The towers of other modalities are in no piece. Plain
@@ -34,8 +36,9 @@ their mask and the labels cross; the decoder's input is made of the labels by th
 bias is owned by its first block and added in all: each piece has a frozen copy. The decoder has the
 adapters of the body, by default on its attention to itself and to the encoder. Token embeddings, which
 encoder and decoder share, cannot be trained, unless a checkpoint of BART's kind is saved untied: full
-finetuning of others is refused. So are methods with an auxiliary network at the client, which would hold the
-whole decoder. With `ushape` the client has the decoder. See [](sft.md#encoder-decoders).
+finetuning of others needs them in `frozen_modules`. Refused are methods with an auxiliary network at the
+client, which would hold the whole decoder. With `ushape` the client has the decoder. See
+[](sft.md#encoder-decoders).
 
 **Experts.** Checkpoints with experts stored one by one or stacked are read alike, only those of the piece's
 blocks. FLOPs and virtual time count the experts that a token is sent to. `output_router_logits`, which adds

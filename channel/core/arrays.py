@@ -41,4 +41,5 @@ def whole(name: str, got: int, least: int) -> int:
 
 def _demand(name: str, values: Array, is_good: NDArray[np.bool_], rule: str) -> None:
     if not is_good.all():
-        raise BadParameter(f"{name} must {rule}, got {values[~is_good].flat[0]}")
+        got = values[~is_good].flat[0]
+        raise BadParameter(f"{name} must {'be a finite number' if got == np.inf else rule}, got {got}")

@@ -162,4 +162,5 @@ def _tries_until_success(rng: np.random.Generator, packets: int, loss_rate: floa
 
 def _at_least(name: str, got: float, least: int) -> None:
     if not (got >= least and math.isfinite(got)):
-        raise BadParameter(f"{name} must be at least {least}, got {got}")
+        rule = "a finite number" if got == math.inf else f"at least {least}"
+        raise BadParameter(f"{name} must be {rule}, got {got}")

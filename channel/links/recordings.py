@@ -37,9 +37,7 @@ class LinkTrace:
     ignored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        lengths = {name: np.shape(getattr(self, name)) for name in COLUMNS}
-        if len(set(lengths.values())) != 1 or np.ndim(self.time_s) != 1 or not np.size(self.time_s):
-            raise BadParameter(f"columns must be vectors of one length, at least 1, got {lengths}")
+        _require_rows({name: getattr(self, name) for name in COLUMNS})
         require_nondecreasing("time_s", self.time_s)
         at_least("rate_bps", self.rate_bps, 0.0)
         at_least("delay_s", self.delay_s, 0.0)
@@ -97,6 +95,10 @@ def read_mahimahi(path: Path) -> Array:
     times_ms = np.asarray([_milliseconds(path, number, line) for number, line in lines], dtype=np.float64)
     require_nondecreasing("times", times_ms)
     require_relative_ms(path.name, times_ms)
+    if not times_ms[-1]:
+        raise BadParameter(
+            f"{path.name} must end after 0 ms: its last time is its period, after which it repeats"
+        )
     return times_ms / 1e3
 
 
@@ -121,10 +123,20 @@ def write_mahimahi(path: Path, delivered_bits_B: Array, bin_s: float) -> int:
 
 def _read(path: Path, columns: dict[str, Array], others: tuple[str, ...] = ()) -> LinkTrace:
     try:
+        _require_rows(columns)
         require_plausible(**columns)
         return LinkTrace(**columns, ignored=others)
     except BadParameter as error:
         raise BadParameter(f"{path.name}: {error}") from None
+
+
+def _require_rows(columns: dict[str, Array]) -> None:
+    """Raises BadParameter for columns that are not vectors of one length, and for columns without a row."""
+    shapes = {name: np.shape(column) for name, column in columns.items()}
+    if len(set(shapes.values())) != 1 or len(shapes["time_s"]) != 1:
+        raise BadParameter(f"columns must be vectors of one length, got the shapes {shapes}")
+    if not shapes["time_s"][0]:
+        raise BadParameter("columns must have at least one row, got none")
 
 
 def _milliseconds(path: Path, number: int, line: str) -> int:

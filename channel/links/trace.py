@@ -175,7 +175,9 @@ def read_recording(path: Path) -> RateRecording | OpportunityRecording:
     readers = {".csv": read_csv, ".tsv": read_csv, ".npz": read_npz}
     reader = readers.get(path.suffix.lower())
     if reader is not None:
-        return RateRecording(trace=reader(path))
+        trace = reader(path)
+        above(f"the last rate_bps of {path.name} (it stays)", float(trace.rate_bps[-1]), 0.0)
+        return RateRecording(trace=trace)
     return OpportunityRecording(time_K=read_mahimahi(path))
 
 

@@ -11,7 +11,7 @@ from experiments.cli.options import MESSAGE_TIMES
 
 @click.command()
 @click.argument("address", metavar="HOST:PORT")
-@click.option("--client", type=int, required=True, help="This client's index, from 0.")
+@click.option("--client", type=click.IntRange(min=0), required=True, help="This client's index, from 0.")
 @click.option(
     "name",
     "--transport",

@@ -173,6 +173,8 @@ class AdapterKind:
             words += f" of rank {', '.join(map(str, side.get('ranks', ()))) or side['rank']}"
         if "trained_numbers" in keys and "trained_numbers" in side:
             words += f" with {side['trained_numbers']} trained numbers a module"
+        if frozen := side.get("frozen_modules"):
+            words += f" except those of {', '.join(frozen)}"
         return words
 
 

@@ -18,6 +18,8 @@ from splitfl.models.cut import Piece
 from splitfl.models.quantised import num_weights
 
 _ROTATION = ".oft_R.weight"
+_OF_FOUR_DIMENSIONS = ".kv_b_proj"
+"""The ends of linear modules that read (B, 1, T, rank), of DeepSeek's latent attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,11 @@ class OftSettings:
 def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
     block_size = side.of(OftSettings).block_size
     for name in ranks:
+        if name.endswith(_OF_FOUR_DIMENSIONS):
+            raise ConfigError(
+                f"adapter targets of kind 'oft' must leave out {name}, whose input has four dimensions, and "
+                "which peft takes for a convolution"
+            )
         inputs = getattr(piece.model.get_submodule(name), "in_features")  # noqa: B009  # of a linear module
         if inputs % block_size:
             raise ConfigError(

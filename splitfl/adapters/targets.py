@@ -10,6 +10,7 @@ from typing import Final
 
 import torch
 
+from splitfl.adapters.full import FullSettings
 from splitfl.adapters.kind import LowRank, Targets
 from splitfl.adapters.registry import ADAPTERS, kind_named, side_rank, sides, trains_all
 from splitfl.config import AdapterConfig, SideConfig, value_of
@@ -31,11 +32,11 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
     chosen: dict[str, SideConfig] = {}
     _check_ranks(adapter, cut, piece.num_blocks)
     for label, side in sides(adapter):
-        _check_saved(piece, label, side, adapter, cut)
+        _check_named(piece, label, side, adapter, cut)
         own = [
             name
             for name, its in follows.items()
-            if its is side and not trains_all(side) and not _is_saved(side, name)
+            if its is side and not trains_all(side) and not _is_in(_saved(side), name)
         ]
         own = _in_layers(piece, label, side, own)
         if label == "body" and piece.num_blocks <= cut:
@@ -96,26 +97,43 @@ def _in_layers(piece: Piece, label: str, side: SideConfig, own: Sequence[str]) -
     ]
 
 
-def _is_saved(side: SideConfig, name: str) -> bool:
-    """Whether this tensor or module is in a module of `modules_to_save`."""
+def _saved(side: SideConfig) -> tuple[str, ...]:
+    """The modules of a side that are trained whole beside its adapters."""
     found = side.find(Targets)
-    return found is not None and any(f".{key}." in f".{name}." for key in found.modules_to_save)
+    return found.modules_to_save if found else ()
 
 
-def _check_saved(piece: Piece, label: str, side: SideConfig, adapter: AdapterConfig, cut: int) -> None:
-    """Raises ConfigError for `modules_to_save` without a match, or of a model with batch norms."""
-    found = side.find(Targets)
-    for key in found.modules_to_save if found else ():
-        setting = f"adapter.{label}.modules_to_save"
-        if piece.family.has_batch_norms:
-            raise ConfigError(
-                f"{setting} must be empty for a {piece.model.config.model_type} model, whose batch norms are "
-                f"trained by kind 'full' alone; got {key!r}"
-            )
-        own = [name for name in piece.parametrised if side_of(piece.family, name, adapter, cut) is side]
-        if not any(f".{key}." in f".{name}." for name in own):
-            have = sorted({name.rpartition(".")[2] for name in own} - {"base_layer"})
-            raise ConfigError(f"{setting}: no module {key!r}; have {', '.join(have)}")
+def _frozen(side: SideConfig) -> tuple[str, ...]:
+    """The modules of a fully finetuned side that are not trained."""
+    found = side.find(FullSettings)
+    return found.frozen_modules if found else ()
+
+
+def _is_in(modules: Sequence[str], name: str) -> bool:
+    """Whether this tensor or module is in one of the modules, which are named by the ends of their names."""
+    return any(f".{key}." in f".{name}." for key in modules)
+
+
+def _check_named(piece: Piece, label: str, side: SideConfig, adapter: AdapterConfig, cut: int) -> None:
+    """Raises ConfigError for a name in `modules_to_save` or `frozen_modules` that no module has.
+
+    ConfigError also for modules to save of a model with batch norms, and for frozen modules that are new.
+    """
+    own = [name for name in piece.parametrised if side_of(piece.family, name, adapter, cut) is side]
+    for setting, keys in (("modules_to_save", _saved(side)), ("frozen_modules", _frozen(side))):
+        for key in keys:
+            if not any(_is_in((key,), name) for name in own):
+                have = sorted({name.rpartition(".")[2] for name in own} - {"base_layer"})
+                raise ConfigError(f"adapter.{label}.{setting}: no module {key!r}; have {', '.join(have)}")
+    if _saved(side) and piece.family.has_batch_norms:
+        raise ConfigError(
+            f"adapter.{label}.modules_to_save must be empty for a {piece.model.config.model_type} model, "
+            f"whose batch norms are trained by kind 'full' alone; got {_saved(side)[0]!r}"
+        )
+    if new := [name for name in piece.new if _is_in(_frozen(side), name)]:
+        raise ConfigError(
+            f"adapter.{label}.frozen_modules: {new[0]} is not in the checkpoint, and must be trained"
+        )
 
 
 def _wanted(piece: Piece, label: str, side: SideConfig) -> tuple[str, ...]:
@@ -165,10 +183,13 @@ def rank_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> int:
 def is_trained_whole(piece: Piece, name: str, adapter: AdapterConfig, cut: int) -> bool:
     """Whether this tensor or module belongs to a fully finetuned side, or to one of `modules_to_save`.
 
-    Also whether it is a trained bias, for which `piece.adapters` must be known.
+    A module of `frozen_modules` does not. Also whether it is a trained bias, for which `piece.adapters` must
+    be known.
     """
     side = side_of(piece.family, name, adapter, cut)
-    return trains_all(side) or _is_saved(side, name) or _is_trained_bias(piece, name, side)
+    if trains_all(side):
+        return not _is_in(_frozen(side), name)
+    return _is_in(_saved(side), name) or _is_trained_bias(piece, name, side)
 
 
 def _is_trained_bias(piece: Piece, name: str, side: SideConfig) -> bool:
@@ -231,8 +252,8 @@ def refuse_tied(names: Sequence[str]) -> None:
     if names:
         raise CutError(
             f"{', '.join(names)} is tied to a tensor of another piece, or used there too, and cannot be "
-            "trained: train adapters, or, where it is tied, use a checkpoint saved with "
-            "tie_word_embeddings=False"
+            "trained: train adapters, name it in frozen_modules of kind 'full', or, where it is tied, use a "
+            "checkpoint saved with tie_word_embeddings=False"
         )
 
 

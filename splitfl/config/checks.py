@@ -1,6 +1,7 @@
 """Checks of settings; the errors name the setting, its value and the allowed values."""
 
 import difflib
+import math
 from collections.abc import Iterable
 
 from splitfl.core.errors import ConfigError
@@ -22,11 +23,19 @@ def nearest(got: str, allowed: Iterable[str]) -> str:
 
 def at_least(name: str, got: float, least: float) -> None:
     """Raises ConfigError for a number below `least`, infinity and NaN."""
-    if not got >= least or got == float("inf"):
-        raise ConfigError(f"{name} must be at least {least}, got {got}")
+    _demand(name, got, got >= least, f"at least {least}")
+
+
+def at_most(name: str, got: float, most: float) -> None:
+    """Raises ConfigError for a number above `most`."""
+    _demand(name, got, got <= most, f"at most {most}")
 
 
 def above(name: str, got: float, bound: float) -> None:
     """Raises ConfigError for a number not above `bound`, infinity and NaN."""
-    if not got > bound or got == float("inf"):
-        raise ConfigError(f"{name} must be above {bound}, got {got}")
+    _demand(name, got, got > bound, f"above {bound}")
+
+
+def _demand(name: str, got: float, is_good: bool, rule: str) -> None:
+    if not is_good or got == math.inf:
+        raise ConfigError(f"{name} must be {'a finite number' if got == math.inf else rule}, got {got}")

@@ -1,9 +1,13 @@
 """Settings of the data, its partition among clients, and the aggregation of their updates."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from splitfl.config.checks import above, at_least, one_of
+from splitfl.config.checks import above, at_least, at_most, one_of
 from splitfl.core.errors import ConfigError
+
+_MOST: Final = 1_000_000
+"""More clients, rounds or steps of a round are a mistake, for which nothing is allocated."""
 
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "synchronous": (),
@@ -134,6 +138,8 @@ class FederationConfig:
         at_least("federation.clients", self.clients, 1)
         at_least("federation.rounds", self.rounds, 1)
         at_least("federation.local_steps", self.local_steps, 0)
+        for name in ("clients", "rounds", "local_steps"):
+            at_most(f"federation.{name}", getattr(self, name), _MOST)
         one_of("federation.partition", self.partition, ("natural", "iid", "dirichlet"))
         above("federation.dirichlet_alpha", self.dirichlet_alpha, 0.0)
         for rank in self.client_ranks:

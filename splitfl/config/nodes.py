@@ -4,9 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from splitfl.config.checks import above, at_least, one_of
+from splitfl.config.checks import above, at_least, at_most, one_of
 from splitfl.config.plugin import PluginTable
 from splitfl.core.errors import ConfigError
+
+_MOST_THREADS: Final = 1024
+"""The operating system may end a process with more threads than it has room for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,7 @@ class DeviceConfig:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ConfigError(f"device must be auto, cpu or cuda[:N], got {self.device!r}")
         at_least("threads", self.threads, 1)
+        at_most("threads", self.threads, _MOST_THREADS)
         above("flops", self.flops, 0.0)
 
 
@@ -76,8 +80,7 @@ class TransportConfig(PluginTable):
 
     def __post_init__(self) -> None:
         at_least("transport.port", self.port, 0)
-        if self.port > 65535:
-            raise ConfigError(f"transport.port must be at most 65535, got {self.port}")
+        at_most("transport.port", self.port, 65535)
         above("transport.timeout_s", self.timeout_s, 0.0)
         above("transport.join_timeout_s", self.join_timeout_s, 0.0)
 

@@ -73,7 +73,7 @@ def refuse_unlikely(source: str, counts: Mapping[str, int]) -> None:
         raise DataError(
             f"{source}: the label {decimal[0]!r} is a decimal number; classification needs names of classes"
         )
-    if several := _several_in_one(counts):
+    if several := several_in_one(counts):
         raise DataError(
             f"{source}: the label {several!r} is several labels in one; a text has one label here"
         )
@@ -100,7 +100,7 @@ def near_twins(names: Iterable[str]) -> list[str]:
     return said + [f"the class {name!r} looks like a missing label" for name in missing]
 
 
-def _several_in_one(counts: Mapping[str, int]) -> str | None:
+def several_in_one(counts: Mapping[str, int]) -> str | None:
     """A label that consists of other labels, or of numbers, with separators; None without any."""
     parts = {name: [part.strip() for part in re.split(r"[,;|]", name)] for name in counts}
     used = [part for own in parts.values() for part in dict.fromkeys(own)]
@@ -115,7 +115,7 @@ def _normalised(name: str) -> str:
     plain = unicodedata.normalize("NFKC", name).casefold()
     plain = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
     plain = " ".join(plain.split())
-    return repr(float(plain)) if _is_number(plain) else plain
+    return repr(float(plain) + 0.0) if _is_number(plain) else plain  # -0.0 + 0.0 is 0.0
 
 
 def _is_whole(name: str) -> bool:
@@ -123,7 +123,7 @@ def _is_whole(name: str) -> bool:
 
 
 def _is_number(name: str) -> bool:
-    return re.fullmatch(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", name) is not None
+    return re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", name) is not None
 
 
 def _is_fraction(name: str) -> bool:

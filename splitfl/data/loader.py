@@ -53,9 +53,8 @@ def tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
                 f"library than that of transformers {transformers_version}: {type(error).__name__}: {said}"
             ) from None
         log.debug("no tokenizer in %s: %s", folder, error)
-        raise ModelMissing(
-            f"no tokenizer in {folder}; it needs a tokenizer.json, or vocab.json and merges.txt"
-        ) from None
+        raise _no_tokenizer(folder, "vocab.json and merges.txt") from None
+    _check_files(folder, found)
     if found.pad_token is None:
         if found.eos_token is None:
             raise ConfigError(f"the tokenizer in {folder} has neither a pad token nor an end token")
@@ -70,6 +69,28 @@ def padding_token(folder: Path) -> int:
     number = tokenizer(folder).pad_token_id
     assert isinstance(number, int)
     return number
+
+
+def _check_files(folder: Path, found: "PreTrainedTokenizerBase") -> None:
+    """Raises ModelMissing for the tokenizer without a vocabulary that transformers makes without files.
+
+    ModelMissing also for a length that is no number.
+    """
+    names = found.vocab_files_names
+    present = {key for key, name in names.items() if (folder / name).is_file()}
+    is_whole = "merges_file" not in names or present & {"tokenizer_file", "merges_file"}
+    if names and not (present and is_whole):
+        files = [name for key, name in names.items() if key in ("vocab_file", "merges_file")]
+        raise _no_tokenizer(folder, " and ".join(files))
+    if not isinstance(found.model_max_length, int | float):
+        raise ModelMissing(
+            f"{folder / 'tokenizer_config.json'}: model_max_length must be a number, "
+            f"got {found.model_max_length!r}"
+        )
+
+
+def _no_tokenizer(folder: Path, others: str) -> ModelMissing:
+    return ModelMissing(f"no tokenizer in {folder}; it needs a tokenizer.json{others and f', or {others}'}")
 
 
 def _is_bare_byte_pairs(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from splitfl.core.errors import ConfigError, DataError, ModelMissing
@@ -117,10 +117,11 @@ def _processor(folder: Path) -> "BaseImageProcessor":
 
 
 def _opened(file: PictureFile) -> Image.Image:
+    """The picture upright, as its camera noted, as in transformers' `load_image`."""
     try:
         with Image.open(file.path) as picture:
-            return picture.convert("RGB")
-    except OSError as error:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"cannot read {file.path}: {error}") from None
 
 

@@ -14,7 +14,7 @@ from splitfl.models.checkpoint.checkpoint_file import Entry, entries, same_bytes
 from splitfl.models.checkpoint.config_file import check_numbers, config_table, not_of, refuse_router_loss
 from splitfl.models.checkpoint.quantised_checkpoint import stored_quantisation
 from splitfl.models.checkpoint.source import resolve
-from splitfl.models.checkpoint.stored_names import stored_in_model
+from splitfl.models.checkpoint.stored_names import refuse_unread, stored_in_model
 from splitfl.models.cut import Piece
 from splitfl.models.families import (
     FAMILIES,
@@ -81,6 +81,8 @@ def load_piece(
     check_quantisation(folder, config, quantisation)
     whole = built(folder, config, kind, dtype, attention)
     stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
+    if stored and not is_shortened:
+        refuse_unread(whole, entries(folder))
     if is_shortened or new_classifier:
         stored = _without_classifier(whole, stored, is_shortened=is_shortened)
     checkpoint = WeightSource(
@@ -155,6 +157,7 @@ def read_config(
     inner = block_config(config)
     for one in (config, inner):
         one.return_dict, one.output_attentions, one.output_hidden_states = True, False, False
+        one.chunk_size_feed_forward = 0  # of the same result, for texts of a multiple of it alone
     if kind not in LANGUAGE_MODELS:  # the stored one is that of other data
         config.problem_type = problem_type
     if num_labels is not None:

@@ -5,7 +5,9 @@ from typing import Final
 from splitfl.core.errors import Diverged
 from splitfl.core.state import State, not_finite
 
-ADVICE: Final = "take smaller train.head_lr and train.body_lr"
+ADVICE: Final = (
+    "take smaller train.head_lr and train.body_lr, or, if no step was finite, look at the weights and data"
+)
 
 
 def refuse_not_finite(tensors: State, when: str) -> None:

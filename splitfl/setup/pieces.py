@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from splitfl.adapters.inject import add_adapters, train_top, trainable
+from splitfl.adapters.registry import trains_all
 from splitfl.adapters.start import refuse_other_start, start_checksums, start_tensors
 from splitfl.config import RunConfig, value_of
 from splitfl.core.errors import ConfigError
@@ -87,18 +88,18 @@ class PieceLoader:
         return FAMILIES[settings.model_type].hands_pictures
 
     def _check_trainable(self, piece: Piece) -> None:
-        """Raises ConfigError for a piece without a trainable tensor, since no adapter target matches."""
+        """Raises ConfigError for a piece without a trainable tensor, by the settings that select them."""
         if trainable(piece):
             return
         adapter, cut, blocks = self.config.adapter, self.config.partition.cut, piece.blocks
         sides = {"head": adapter.head} if blocks.start < cut else {}
         sides |= {"body": adapter.body} if blocks.stop > cut else {}
+        keys = {name: "frozen_modules" if trains_all(side) else "targets" for name, side in sides.items()}
         given = " and ".join(
-            f"adapter.{name}.targets {list(value_of(side, 'targets'))}" for name, side in sides.items()
+            f"adapter.{name}.{key} {list(value_of(sides[name], key) or ())}" for name, key in keys.items()
         )
         raise ConfigError(
-            f"{given} match no module in the trained blocks {blocks.start}..{blocks.stop - 1}: name "
-            "modules that these blocks have"
+            f"{given} leave nothing to train in blocks {blocks.start}..{blocks.stop - 1}: name other modules"
         )
 
     def _check_start(self, piece: Piece) -> None:

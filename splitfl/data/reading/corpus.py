@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from splitfl.core.errors import DataError
-from splitfl.data.classes import Numbering, numbered_by_name, refuse_unlikely
+from splitfl.data.classes import Numbering, numbered_by_name, refuse_unlikely, several_in_one
 from splitfl.data.examples import HELD_OUT_ONE_IN, Examples, Ints, gather, split_held_out
 from splitfl.data.reading.file_formats import BadRow
 from splitfl.data.reading.forms import Form
@@ -95,6 +95,11 @@ def _numbered(train: Part, form: Form, labels: tuple[str, ...]) -> tuple[tuple[s
         refuse_unlikely(train.source, counts)
     elif len(counts) < 2:
         raise DataError(f"{train.source} has {len(counts)} classes; classification needs two or more")
+    elif form.labels == "set" and (several := several_in_one(counts)):
+        raise DataError(
+            f"{train.source}: the class {several!r} is several classes in one: set task.label_separator to "
+            "what is between them"
+        )
     return numbered_by_name(counts), "numbered by name"
 
 

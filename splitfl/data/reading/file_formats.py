@@ -1,7 +1,7 @@
 """Parsers of data files (TSV, CSV, JSON lines, JSON, plain text) into rows with their location.
 
-Blank lines are ignored. TSV has no quoting, CSV is RFC 4180; lines end in LF, CR LF or,
-throughout a file, CR.
+Blank lines are ignored. TSV has no quoting, CSV is RFC 4180 with any separator; lines end in LF, CR LF or,
+throughout a file, CR. An object of JSON has each key once.
 """
 
 import csv
@@ -55,16 +55,29 @@ def json_lines(text: str) -> Iterator[Item]:
 
 def _parsed(place: str, line: str) -> Item:
     try:
-        return place, json.loads(line)
+        return place, json.loads(line, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         return BadRow(place, f"not JSON: {error}")
 
 
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The object of these keys. Raises ValueError if one is repeated: json would keep its last value."""
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} occurs twice in an object")
+        found[key] = value
+    return found
+
+
 def json_list(path: Path, text: str) -> Iterator[Item]:
-    """The objects in a JSON list. Raises DataError for any other content."""
+    """The objects in a JSON list, or on each line if the first is one; DataError for any other content."""
     try:
-        items = json.loads(text) if text.strip() else []
+        items = json.loads(text, object_pairs_hook=_object) if text.strip() else []
     except (ValueError, RecursionError) as error:
+        first = next(json_lines(text))
+        if not isinstance(first, BadRow) and isinstance(first[1], dict):
+            return json_lines(text)
         raise DataError(f"{path} is not JSON: {error}") from None
     if not isinstance(items, list):
         raise DataError(f"{path} must be a JSON list of objects, got {type(items).__name__}")
@@ -76,17 +89,17 @@ def tabbed(text: str) -> list[Line]:
     return [(place, line.split("\t")) for place, line in lines_of(text)]
 
 
-def delimited(text: str) -> list[Line]:
+def delimited(text: str, separator: str) -> list[Line]:
     """The cells of each record of a CSV file."""
     limit = csv.field_size_limit(sys.maxsize)  # the default of 131,072 characters is a global setting
     try:
-        return list(_csv_lines(text))
+        return list(_csv_lines(text, separator))
     finally:
         csv.field_size_limit(limit)
 
 
-def _csv_lines(text: str) -> Iterator[Line]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _csv_lines(text: str, separator: str) -> Iterator[Line]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     while True:
         place = f"line {reader.line_num + 1}"
         try:

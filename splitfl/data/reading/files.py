@@ -8,8 +8,8 @@ from splitfl.data.reading.corpus import Corpus, assemble, to_measure
 from splitfl.data.reading.forms import Form
 from splitfl.data.reading.rows import SUFFIXES, Tally, read_rows
 
-TRAIN = ("train",)
-HELD_OUT = (("dev", "validation", "valid", "val"), ("test",))
+TRAIN = ("train", "training")
+HELD_OUT = (("dev", "validation", "valid", "val", "eval"), ("test", "testing"))
 """Names of held-out files, those to prefer first: test files are used where there is no dev file."""
 
 

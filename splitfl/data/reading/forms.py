@@ -1,6 +1,7 @@
 """What a task reads of a row: the columns that it needs or may have, and the sample that they make."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -24,6 +25,13 @@ USUAL: Final[Mapping[str, tuple[str, ...]]] = {
 
 SPOKEN_BY: Final = {"human": "user", "gpt": "assistant"}
 """The roles of ShareGPT's files, where messages have `from` and `value`, as templates call them."""
+
+
+_IN_PYTHON: Final = {
+    "[{": re.compile(r"\s*\[\s*\{\s*'(role|content|from|value)'"),
+    "[": re.compile(r"\s*\[\s*'.*'\s*\]\s*", re.DOTALL),
+}
+"""Lists of messages, and of words, as Python prints them, by how they begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +80,8 @@ def _tagged(values: Mapping[str, object]) -> Text:
     words, tags = (_words(values, role) for role in ("words", "tags"))
     if len(words) != len(tags):
         raise DataError(f"it has {len(words)} words and {len(tags)} tags")
+    if unnamed := [tag for tag in tags if tag.strip() in ("", "-100")]:
+        raise DataError(f"every word must have a tag that names a class, got {unnamed[0]!r}")
     return Tagged(words, tags)
 
 
@@ -79,7 +89,7 @@ def _words(values: Mapping[str, object], role: str) -> tuple[str, ...]:
     """The words of a list, of a JSON list in a cell, or between blanks."""
     value = values.get(role)
     if isinstance(value, str):
-        value = _listed(value, "[") or value.split()
+        value = listed(value, "[") or value.split()
     is_list = isinstance(value, list | tuple) and all(type(word) in (str, int) for word in value)
     if not is_list or not isinstance(value, list | tuple) or not value:
         raise DataError(f"the {role} must be a list of words, got {value!r:.60}")
@@ -90,7 +100,7 @@ def _answered(values: Mapping[str, object]) -> Text:
     """A chat, or a prompt with its completion; either may be written as messages."""
     if "messages" in values:
         return Chat(messages=_messages(values, "messages"))
-    prompt, completion = _listed(values.get("prompt")), _listed(values.get("completion"))
+    prompt, completion = listed(values.get("prompt")), listed(values.get("completion"))
     if isinstance(prompt, Sequence) and isinstance(completion, Sequence):
         asked, said = (_messages(values, role) for role in ("prompt", "completion"))
         return Chat(messages=(*asked, *said), prompt_length=len(asked))
@@ -114,21 +124,29 @@ def _prompted(values: Mapping[str, object]) -> Text:
     return found
 
 
-def _listed(value: object, beginning: str = "[{") -> list[object] | None:
-    """The list that this is, in JSON too where a cell of a table holds it; None for anything else."""
+def listed(value: object, beginning: str = "[{") -> list[object] | None:
+    """The list that this is, in JSON too where a cell of a table holds it; None for anything else.
+
+    Raises DataError for a list as Python prints it, with single quotes.
+    """
     if isinstance(value, str) and value.lstrip().startswith(beginning):
+        text = value
         try:
-            value = json.loads(value)
+            value = json.loads(text)
         except (ValueError, RecursionError):
+            if _IN_PYTHON[beginning].match(text):
+                raise DataError(
+                    f"a list in a cell must be JSON, with double quotes; got {text:.60}"
+                ) from None
             return None
     return list(value) if isinstance(value, list | tuple) else None
 
 
 def _messages(values: Mapping[str, object], role: str) -> tuple[ChatMessage, ...]:
-    listed = _listed(values[role])
-    if not listed:
+    found = listed(values[role])
+    if not found:
         raise DataError(f"the {role} must be a list of messages, got {values[role]!r:.60}")
-    return tuple(_message(number, item) for number, item in enumerate(listed, start=1))
+    return tuple(_message(number, item) for number, item in enumerate(found, start=1))
 
 
 def _message(number: int, item: object) -> ChatMessage:

@@ -149,5 +149,9 @@ def _with_name(item: dict[str, Any], label: str, classes: tuple[str, ...]) -> di
     """The row with its class by its name; a data set says -1 where there is none."""
     number = item[label]
     if isinstance(number, list):
-        return {**item, label: [classes[one] for one in number]}
-    return {**item, label: classes[number] if number is not None and number >= 0 else ""}
+        return {**item, label: [_name(one, classes) for one in number]}
+    return {**item, label: _name(number, classes)}
+
+
+def _name(number: int | None, classes: tuple[str, ...]) -> str:
+    return classes[number] if number is not None and 0 <= number < len(classes) else ""

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
@@ -61,7 +61,9 @@ def _held_out(folder: Path) -> Path | None:
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((path for path in sorted(folder.iterdir()) if path.is_dir() and path.name in names), None)
+    return next(
+        (path for path in sorted(folder.iterdir()) if path.is_dir() and path.name.lower() in names), None
+    )
 
 
 def _part(folder: Path, tally: Tally) -> Part:
@@ -71,10 +73,14 @@ def _part(folder: Path, tally: Tally) -> Part:
 
 
 def _rows(folder: Path) -> Iterator[Row | BadRow]:
-    for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for path in sorted(kind.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                yield _row(path, kind.name)
+    for path in sorted(folder.rglob("*")):
+        kind, *inside = path.relative_to(folder).parts
+        if path.is_dir() or any(part.startswith(".") for part in (kind, *inside)):
+            continue
+        if inside:
+            yield _row(path, kind)
+        elif path.suffix.lower() in SUFFIXES:
+            yield BadRow(str(path), "is in no folder of a class")
 
 
 def _row(path: Path, label: str) -> Row | BadRow:
@@ -83,8 +89,22 @@ def _row(path: Path, label: str) -> Row | BadRow:
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as picture:
+            reason = _unsuited(picture)
             picture.verify()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return BadRow(str(path), f"cannot be read: {error}")
+    if reason:
+        return BadRow(str(path), reason)
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     return Row(place=str(path), text=PictureFile(path, digest), label=label, group=label)
+
+
+def _unsuited(picture: Image.Image) -> str:
+    """Why a picture would be read as another one; "" for a single one of 8 bits a channel."""
+    if picture.mode.startswith(("I", "F")):
+        return f"has more than 8 bits a channel (mode {picture.mode}); save it again with values of 0..255"
+    return (
+        "has several frames; save those to learn from one by one"
+        if getattr(picture, "is_animated", False)
+        else ""
+    )

@@ -1,7 +1,8 @@
 """The rows of one local file, and what each of its columns is.
 
 A column is found by its name (see columns.py). A TSV or CSV file without a first row of names
-is read as text and label, or as text alone where no label is wanted.
+is read as text and label, or as text alone where no label is wanted. Names in a CSV file may be separated by
+semicolons or tabs; its rows are then, too.
 """
 
 import logging
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
@@ -26,13 +27,15 @@ from splitfl.data.reading.file_formats import (
     lines_of,
     tabbed,
 )
-from splitfl.data.reading.forms import PLAIN, Form
+from splitfl.data.reading.forms import PLAIN, Form, listed
 from splitfl.data.text_kinds import Tagged, Text
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".txt")
-
+_SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_LARGEST: Final = 3.4028234663852886e38
+"""The largest float32, in which labels are learnt."""
 
 Label = str | float | tuple[str, ...]
 """A class, a number, or several classes."""
@@ -110,8 +113,18 @@ def read_rows(path: Path, config: TaskConfig, form: Form, tally: Tally) -> Part:
     if kind in (".jsonl", ".json"):
         items = json_list(path, text) if kind == ".json" else json_lines(text)
         return read_items(source, items, config, form, tally)
-    lines = delimited(text) if kind == ".csv" else tabbed(text)
-    return _read_table(source, lines, config, form, tally)
+    separator = _separator(text, config, form) if kind == ".csv" else "\t"
+    lines = delimited(text, separator) if kind == ".csv" else tabbed(text)
+    return _read_table(source, lines, config, form, tally, _SEPARATORS[separator])
+
+
+def _separator(text: str, config: TaskConfig, form: Form) -> str:
+    """The separator with which the first line names columns; a comma if none does."""
+    _, first = next(lines_of(text), ("", ""))
+    named = (
+        one for one in _SEPARATORS if is_header([cell.strip('" ') for cell in first.split(one)], config, form)
+    )
+    return next(named, ",")
 
 
 def read_items(source: str, items: Iterable[Item], config: TaskConfig, form: Form, tally: Tally) -> Part:
@@ -134,7 +147,9 @@ def read_items(source: str, items: Iterable[Item], config: TaskConfig, form: For
     return Part(source=source, rows=rows, columns=" or ".join(dict.fromkeys(map(str, found.values()))))
 
 
-def _read_table(source: str, lines: list[Line], config: TaskConfig, form: Form, tally: Tally) -> Part:
+def _read_table(
+    source: str, lines: list[Line], config: TaskConfig, form: Form, tally: Tally, separators: str
+) -> Part:
     """Rows of cells, named by the first row if that is a header and by number if not."""
     at, first = next(((n, line) for n, line in enumerate(lines) if not isinstance(line, BadRow)), (0, None))
     if first is None:
@@ -144,7 +159,7 @@ def _read_table(source: str, lines: list[Line], config: TaskConfig, form: Form, 
     has_header = is_header(cells, config, form)
     names = [cell.strip() for cell in cells] if has_header else [str(n) for n in range(1, len(cells) + 1)]
     if not has_header:
-        config = _by_position(source, place, names, config, form)
+        config = _by_position(source, place, names, config, form, separators)
     columns = find_columns(source, names, config, form)
 
     def row(line: Line) -> Row | BadRow:
@@ -162,7 +177,9 @@ def _read_table(source: str, lines: list[Line], config: TaskConfig, form: Form, 
     return Part(source=source, rows=rows, columns=str(columns) + ("" if has_header else " (no header)"))
 
 
-def _by_position(source: str, place: str, names: Sequence[str], config: TaskConfig, form: Form) -> TaskConfig:
+def _by_position(
+    source: str, place: str, names: Sequence[str], config: TaskConfig, form: Form, separators: str
+) -> TaskConfig:
     """The settings with the columns of a table without a header: text, then label, unless they say else."""
     given = {role: chosen_column(config, role) for role in form.roles}
     if named := [value for value in given.values() if value and not value.isdecimal()]:
@@ -171,8 +188,8 @@ def _by_position(source: str, place: str, names: Sequence[str], config: TaskConf
     if not any(given.values()) and len(names) != len(wanted):
         needed = wanted or form.needs[-1]
         raise DataError(
-            f"{source}, {place}: {len(names)} column{'s' * (len(names) != 1)} and no header. Name the "
-            f"columns in a first row ({', '.join(needed)}), or say in "
+            f"{source}, {place}: {len(names)} column{'s' * (len(names) != 1)} between {separators} and no "
+            f"header. Name the columns in a first row ({', '.join(needed)}), or say in "
             f"{' and '.join(f'task.{role}_column' for role in needed)} which they are, counted from 1"
         )
     columns: dict[str, Any] = {f"{role}_column": given[role] or wanted.get(role, "") for role in form.roles}
@@ -232,23 +249,28 @@ def _label(values: Mapping[str, object], text: Text, form: Form, separator: str)
 def _number(value: object) -> float:
     try:
         number = float(value) if isinstance(value, str | int | float) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number) or isinstance(value, bool):
+    if not abs(number) <= _LARGEST or isinstance(value, bool):
         raise DataError(f"the label must be a number, got {value!r:.60}")
     return number
 
 
 def _several(value: object, separator: str) -> tuple[str, ...]:
     """Different classes, in their order; none is a label too."""
-    if isinstance(value, str):
+    if isinstance(value, str) and (found := listed(value, "[")) is not None:
+        value = found
+    elif isinstance(value, str):
         value = [word for word in value.split(separator) if word.strip()]
     if not isinstance(value, list | tuple) or not all(type(word) in (str, int) for word in value):
         raise DataError(
             f"the label must be a list of classes, or classes with task.label_separator = {separator!r} "
             f"between them; got {value!r:.60}"
         )
-    return tuple(sorted({str(word).strip() for word in value}))
+    names = sorted(str(word).strip() for word in value)
+    if "" in names or len(set(names)) < len(names):
+        raise DataError(f"the label must list different classes by their names, got {value!r:.60}")
+    return tuple(names)
 
 
 def _word(values: Mapping[str, object], role: str) -> str:
@@ -256,7 +278,7 @@ def _word(values: Mapping[str, object], role: str) -> str:
     value = values.get(role, "")
     if isinstance(value, int):
         value = str(value).lower()
-    if role == "label" and isinstance(value, list | tuple):
+    if role == "label" and listed(value, "[") is not None:
         raise DataError(f"the label is a list, {value!r:.60}: a text has one label here")
     if not isinstance(value, str):
         raise DataError(f"the {role} must be a string, got {value!r:.60}")

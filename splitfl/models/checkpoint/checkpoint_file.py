@@ -119,6 +119,13 @@ def check_stored(meta: Tensor, name: str, entry: Entry) -> None:
         )
 
 
+def of_adapter(folder: Path) -> str:
+    """The remedy for a folder with an adapter in place of a model; "" for any other folder."""
+    if not (folder / "adapter_config.json").is_file():
+        return ""
+    return "; it holds an adapter: give its base model as model.name, and this folder as adapter.start"
+
+
 def _files(folder: Path) -> list[Path]:
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
@@ -139,6 +146,7 @@ def _files(folder: Path) -> list[Path]:
         )
     raise ModelMissing(
         f"{folder} holds no weights: neither model.safetensors nor model.safetensors.index.json"
+        f"{of_adapter(folder)}"
     )
 
 

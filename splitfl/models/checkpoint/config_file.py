@@ -12,6 +12,7 @@ from typing import Any, Final
 from transformers import PretrainedConfig
 
 from splitfl.core.errors import CutError, ModelMissing
+from splitfl.models.checkpoint.checkpoint_file import of_adapter
 from splitfl.models.checkpoint.quantised_checkpoint import name_of_torchao, stored_quantisation
 
 _QUANTISED: Final = ("quantization_config", "compression_config", "quantization")
@@ -31,6 +32,7 @@ _WHOLE_NUMBERS: Final = (
     "embedding_size",
     "kernel_size",
 )
+_RELATIVE: Final = ("relative_key", "relative_key_query")
 _SQUARES: Final = ("image_size", "patch_size")
 
 
@@ -41,15 +43,17 @@ def config_table(folder: Path) -> dict[str, Any]:
     an unsupported method.
     """
     path = folder / "config.json"
+    if not path.is_file():
+        raise ModelMissing(f"{folder} has no config.json, and is no Hugging Face model{of_adapter(folder)}")
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        model_type = table["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelMissing(f"{path} is not the configuration of a Hugging Face model: {error!r}") from None
-    if not isinstance(model_type, str):
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelMissing(f"{path} is not the configuration of a Hugging Face model: {error}") from None
+    if not isinstance(table, dict):
+        raise ModelMissing(f"{path} must be an object of JSON, got {type(table).__name__}")
+    if not isinstance(model_type := table.get("model_type"), str):
         raise ModelMissing(f"{path}: model_type must be a string, got {model_type!r}")
     _refuse_quantised(folder, table)
-    assert isinstance(table, dict)
     return table
 
 
@@ -64,7 +68,8 @@ def not_of(path: Path, model_type: str, error: Exception) -> ModelMissing:
 def check_numbers(path: Path, config: PretrainedConfig) -> None:
     """Checks that sizes are whole numbers of at least 1; replaces a pair of equal image sides by one number.
 
-    Raises ModelMissing with the file and the field's name in it, CutError for images that are not square.
+    Raises ModelMissing with the file and the field's name in it, also for BERT's relative positions, and
+    CutError for images that are not square.
     """
     for name in _SQUARES:
         value = getattr(config, name, None)
@@ -72,6 +77,11 @@ def check_numbers(path: Path, config: PretrainedConfig) -> None:
             if len(value) != 2 or value[0] != value[1]:
                 raise CutError(f"{path}: {name} must be that of a square image, got {value!r}")
             setattr(config, name, value[0])
+    if (positions := getattr(config, "position_embedding_type", "absolute")) in _RELATIVE:
+        raise ModelMissing(
+            f"{path}: position_embedding_type must be 'absolute', got {positions!r}, which transformers does "
+            "not compute any more"
+        )
     has_windows = "sliding_attention" in (getattr(config, "layer_types", None) or ())
     windows = ("sliding_window",) if has_windows else ()
     for name in (*_WHOLE_NUMBERS, *_SQUARES, *windows):

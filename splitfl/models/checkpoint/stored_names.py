@@ -4,8 +4,10 @@ The rules rename keys, and stack experts that a checkpoint stores one by one: (r
 several keys per expert become one tensor (experts, all rows, columns).
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -21,6 +23,9 @@ from transformers.core_model_loading import (
 from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.checkpoint.checkpoint_file import Entry
 from splitfl.models.checkpoint.quantised_checkpoint import grouped
+from splitfl.models.families import block_config, block_index, count_blocks, family_of
+
+_OF_ADAPTER: Final = re.compile(r"\.(lora_[AB]|lora_embedding_[AB]|base_layer)(\.|$)")
 
 
 def stored_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -44,6 +49,31 @@ def stored_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict
         patterns = _patterns(name, set(by_pattern), converters)
         found[name] = _stacked(name, [by_pattern[pattern] for pattern in patterns])
     return found
+
+
+def refuse_unread(model: PreTrainedModel, stored: Mapping[str, Entry]) -> None:
+    """Raises CutError for tensors of blocks that the configuration lacks, and of an adapter beside its base.
+
+    Others that the model does not have, such as the head of another task, are not read, as by transformers.
+    """
+    family, unread = family_of(model.config.model_type), model._keys_to_ignore_on_load_unexpected or ()
+    blocks = count_blocks(model.config)
+    further = getattr(
+        block_config(model.config), "num_nextn_predict_layers", None
+    )  # predict more than one token
+    known = blocks + (further or 0)
+    for key, entry in stored.items():
+        if _OF_ADAPTER.search(key):
+            raise CutError(
+                f"{entry.path} has {key}, of an adapter that is not merged: save the model after "
+                "merge_and_unload(), or give its base model, and the adapter's folder as adapter.start"
+            )
+        index = block_index(family, key)
+        if index is not None and index >= known and not any(re.search(one, key) for one in unread):
+            raise CutError(
+                f"{entry.path} has {key}, and a model of {blocks} blocks has no block {index}: is the number "
+                "of blocks in config.json that of these weights?"
+            )
 
 
 def _patterns(name: str, used: set[str], converters: Sequence[WeightConverter]) -> list[str]:

@@ -28,6 +28,7 @@ _EARLIER: Final = timedelta(hours=1)  # for clocks that are slightly behind
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)  # RFC 5280, section 4.1.2.5: no year has five digits
 _LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _NAME: Final = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
+_MOST_CLIENTS: Final = 10_000
 _MOST_CHARACTERS: Final = 253  # of a name in DNS, RFC 1035
 
 
@@ -36,12 +37,14 @@ def make_certificates(
 ) -> list[Path]:
     """Writes all files for `clients` clients of a server with these names or addresses.
 
-    Raises ConfigError if the folder has a CA already, and for invalid hosts or days.
+    Raises ConfigError if the folder has a CA already, and for an invalid number of clients, hosts or days.
     """
     begin = now or datetime.now(UTC)
     last = (_END - begin).days
-    if clients < 1 or not hosts:
-        raise ConfigError(f"needs a client and a host at least, got {clients} and {len(hosts)}")
+    if not 1 <= clients <= _MOST_CLIENTS:
+        raise ConfigError(f"clients must lie in 1..{_MOST_CLIENTS}, got {clients}")
+    if not hosts:
+        raise ConfigError("a server needs a host name or address, got none")
     if not 1 <= days <= last:
         raise ConfigError(
             f"days must lie in 1..{last}, for no certificate outlasts the year {_END.year}, got {days}"

@@ -11,7 +11,7 @@ from channel.core.errors import BadParameter
         (lambda: at_least("power_w", -1.0, 0.0), "power_w must be at least 0, got -1.0"),
         (lambda: at_least("power_w", np.array([1.0, np.nan]), 0.0), "power_w must be at least 0, got nan"),
         (lambda: above("distance_m", np.array([1.0, 0.0]), 0.0), "distance_m must be above 0, got 0.0"),
-        (lambda: above("distance_m", np.inf, 0.0), "distance_m must be above 0, got inf"),
+        (lambda: above("distance_m", np.inf, 0.0), "distance_m must be a finite number, got inf"),
         (lambda: within("duty", 1.3, 0.0, 1.0), r"duty must lie in \[0, 1\], got 1.3"),
         (lambda: within("duty", np.nan, 0.0, 1.0), r"duty must lie in \[0, 1\], got nan"),
         (lambda: whole("tries", 0, 1), "tries must be a whole number of at least 1, got 0"),

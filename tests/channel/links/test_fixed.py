@@ -150,7 +150,7 @@ def test_a_hundred_megabytes_are_decided_in_milliseconds():
     ("kind", "setting", "message"),
     [
         (Direction, {"rate_bps": -1.0}, "rate_bps must be at least 0, got -1.0"),
-        (Direction, {"rate_bps": float("inf")}, "rate_bps must be at least 0, got inf"),
+        (Direction, {"rate_bps": float("inf")}, "rate_bps must be a finite number, got inf"),
         (Direction, {"delay_s": float("nan")}, "delay_s must be at least 0, got nan"),
         (Direction, {"loss_rate": 1.0}, r"loss_rate must lie in \[0, 1\), got 1.0"),
         (Direction, {"loss_rate": -0.1}, r"loss_rate must lie in \[0, 1\), got -0.1"),

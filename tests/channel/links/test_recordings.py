@@ -104,6 +104,8 @@ def test_a_table_is_read_however_it_was_saved(text, more, tmp_path):
         (HEAD + "0,2e7,0,5", r"loss_rate must lie in \[0, 1\], got 5; 5% are 0.05"),
         (HEAD + "1583000000000,2e7,0,0", "got 1583000000000 to .*, which would be 2020-02-29 as ms since"),
         (HEAD + "0,2e7,0,0\n9e5,2e7,0,0", "end within a week of its start"),
+        (HEAD, "t.csv: columns must have at least one row, got none"),
+        (HEAD + "0,2e7,0,0\n1,0,0,0", r"the last rate_bps of t.csv \(it stays\) must be above 0, got 0.0"),
     ],
 )
 def test_a_table_that_can_hardly_be_meant_is_refused_by_the_true_reason(text, message, tmp_path):
@@ -117,6 +119,12 @@ def test_values_of_an_array_file_are_checked_too(tmp_path):
     with pytest.raises(
         BadParameter, match=r"t.npz: rate_bps must reach 1000 bit/s somewhere, got at most 20"
     ):
+        read_recording(tmp_path / "t.npz")
+
+
+def test_an_array_of_another_shape_is_refused(tmp_path):
+    np.savez(tmp_path / "t.npz", time_s=[[0.0]], rate_bps=[2e7], delay_s=[0.0], loss_rate=[0.0])
+    with pytest.raises(BadParameter, match=r"t.npz: columns must be vectors of one length, got the shapes"):
         read_recording(tmp_path / "t.npz")
 
 
@@ -141,6 +149,7 @@ def test_a_mahimahi_trace_may_begin_with_a_mark_and_hold_comments(text, tmp_path
         ("1583000000000\n1583000000001\n", "got 1583000000001, which would be 2020-02-29 as ms since 1970"),
         ("1583000000\n1583000001\n", "got 1583000001, which would be 2020-02-29 as s since 1970"),
         ("9" * 400, "must hold whole milliseconds"),
+        ("0\n0\n", "t.up must end after 0 ms: its last time is its period"),
         (HEAD + ROWS, "in line 1; a table of rates has a name that ends in .csv"),
     ],
 )

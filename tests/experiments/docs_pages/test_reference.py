@@ -128,7 +128,7 @@ def test_a_setting_that_leads_to_another_page_exists(setting: str) -> None:
 @pytest.mark.parametrize(
     ("table", "key", "hint", "found"),
     [
-        (FederationConfig(), "clients", int, "at least 1"),
+        (FederationConfig(), "clients", int, "at least 1 and at most 1000000"),
         (FederationConfig(), "trim", float, "at least 0.0 and below 0.5"),
         (FederationConfig(), "partition", str, "dirichlet, iid, natural"),
         (FederationConfig(), "client_steps", tuple[int, ...], "at least 1"),

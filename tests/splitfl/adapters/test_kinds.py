@@ -160,6 +160,7 @@ def test_an_unknown_setting_of_a_kind_names_the_kinds_that_have_it(kind: str, la
         "block_size": 8,
         "layers_to_transform": [1],
         "modules_to_save": ["score"],
+        "frozen_modules": ["score"],
     }
     assert others.keys() == {key for one in ADAPTERS.values() for key in key_types(one.settings)}
     for name, value in others.items():

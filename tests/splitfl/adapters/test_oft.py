@@ -29,6 +29,12 @@ def test_a_block_size_divides_the_inputs_of_every_target(tmp_path: Path) -> None
         loaded(folder, KIND, AdapterConfig(head=side, body=side))
 
 
+def test_a_module_whose_input_peft_takes_for_a_picture_is_refused(tmp_path: Path) -> None:
+    folder, side = tiny.save(tmp_path, "deepseek_v3", "causal-lm"), side_config("oft", block_size=8)
+    with pytest.raises(ConfigError, match=r"must leave out .*kv_b_proj, whose input has four dimensions"):
+        loaded(folder, "causal-lm", AdapterConfig(head=side, body=side))
+
+
 def test_both_sides_have_one_block_size(place: Path, tmp_path: Path) -> None:
     sides = {"head": oft(8), "body": oft(16)}
     with pytest.raises(ConfigError, match=r"adapter.head.block_size must be that of adapter.body, 16"):

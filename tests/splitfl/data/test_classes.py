@@ -108,6 +108,8 @@ def test_labels_that_may_be_classes_are_not_refused(labels: list[str]) -> None:
         ("neg", "\u200bneg"),
         ("a b", "a  b"),
         ("1", "01"),
+        ("0", "-0"),
+        ("1", "+1"),
     ],
 )
 def test_names_that_differ_only_in_spelling_are_pointed_at(names: tuple[str, str]) -> None:

@@ -82,9 +82,37 @@ def test_numbers_are_labels_of_a_regression(write: Write) -> None:
 
 
 def test_a_label_that_is_no_number_is_refused(write: Write) -> None:
-    for word in ("good", "nan", "true", ""):
+    for word in ("good", "nan", "true", "", "1e39"):
         with pytest.raises(DataError, match="line 3: the label must be a number, got"):
             loaded(write("a.tsv", f"text\tlabel\na b c\t1.5\nd e f\t{word}\n"), "regression")
+
+
+def test_a_whole_number_beyond_any_float_is_refused(write: Write) -> None:
+    path = write("a.jsonl", f'{{"text": "a", "label": 1{"0" * 400}}}\n')
+    with pytest.raises(DataError, match="line 1: the label must be a number, got 1000"):
+        loaded(path, "regression")
+
+
+@pytest.mark.parametrize("label", ["[1, 0, 1]", '["a", "", "b"]', '"a,a"'])
+def test_a_list_that_does_not_name_different_classes_is_refused(label: str, write: Write) -> None:
+    path = write("a.jsonl", f'{{"text": "a", "label": {label}}}\n')
+    with pytest.raises(DataError, match="line 1: the label must list different classes by their names, got"):
+        loaded(path, "multi-label")
+
+
+def test_classes_between_another_separator_are_refused_by_the_setting(write: Write) -> None:
+    rows = "".join(f"text {n},{('a;b', 'b;a', 'a')[n % 3]}\n" for n in range(40))
+    path = write("a.csv", f"text,label\n{rows}")
+    with pytest.raises(DataError, match=r"is several classes in one: set task\.label_separator"):
+        loaded(path, "multi-label")
+
+
+def test_lists_in_cells_are_read_as_json_and_refused_as_python_prints_them(write: Write) -> None:
+    rows = "".join(f'text {n},"[""a"", ""b""]"\n' for n in range(40))
+    assert loaded(write("a.csv", f"text,label\n{rows}"), "multi-label").label_names == ("a", "b")
+    rows = "".join(f"text {n},\"['a', 'b']\"\n" for n in range(40))
+    with pytest.raises(DataError, match=r"line 2: a list in a cell must be JSON, with double quotes; got"):
+        loaded(write("b.csv", f"text,label\n{rows}"), "multi-label")
 
 
 def test_several_classes_are_a_row_of_zeros_and_ones(write: Write) -> None:

@@ -1,5 +1,7 @@
 import importlib.util
+import json
 import os
+import shutil
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -191,6 +193,32 @@ def test_a_folder_without_a_tokenizer_is_refused_by_name(tmp_path: Path) -> None
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ModelMissing, match=rf"no tokenizer in {folder}; it needs a tokenizer.json"):
             tokenizer(folder)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "files"), [("bert", "vocab.txt"), ("gpt2", "vocab.json and merges.txt"), ("t5", "")]
+)
+def test_a_vocabulary_is_not_made_up_for_a_known_model(model_type: str, files: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(ModelMissing, match=f"no tokenizer in .*; it needs a tokenizer.json.*{files}"):
+        tokenizer(tmp_path)
+
+
+def test_byte_pairs_without_their_merges_are_refused(byte_pair_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "vocab.json").write_text((byte_pair_folder / "vocab.json").read_text())
+    with pytest.raises(ModelMissing, match=r"a tokenizer.json, or vocab.json and merges.txt"):
+        tokenizer(tmp_path)
+
+
+def test_a_length_that_is_no_number_is_refused(word_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(word_folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": "long"}))
+    with pytest.raises(
+        ModelMissing, match=r"tokenizer_config.json: model_max_length must be a number, got 'long'"
+    ):
+        tokenizer(tmp_path)
 
 
 def test_a_tokenizer_with_nothing_to_pad_with_is_refused(word_folder: Path, tmp_path: Path) -> None:

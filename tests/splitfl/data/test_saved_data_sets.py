@@ -45,6 +45,19 @@ def test_tags_have_the_names_that_the_data_set_gives_them(tmp_path: Path) -> Non
     assert task.train.texts == (Tagged(("a", "b"), ("B-PER", "I-PER")),)  # type: ignore[union-attr]
 
 
+def test_a_tag_without_a_name_is_refused(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {
+            "tokens": datasets.List(datasets.Value("string")),
+            "ner_tags": datasets.List(datasets.ClassLabel(names=["O", "B"])),
+        }
+    )
+    part = datasets.Dataset.from_list([{"tokens": ["a", "b"], "ner_tags": [1, -1]}], features=features)
+    part.save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="row 1: every word must have a tag that names a class, got ''"):
+        load_task(TaskConfig(name="token-classification", data=str(tmp_path / "saved")))
+
+
 def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("{}")
     with pytest.raises(DataError, match="cannot read the data set in"):

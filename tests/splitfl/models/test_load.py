@@ -125,11 +125,38 @@ def test_pickled_weights_are_never_opened(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_weights_or_configuration_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelMissing, match=r"config.json is not the configuration"):
+    with pytest.raises(ModelMissing, match=r"has no config.json, and is no Hugging Face model$"):
         load_piece(tmp_path, CLASSIFICATION, 0, 2)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelMissing, match="holds no weights"):
         load_piece(tmp_path, CLASSIFICATION, 0, 2)
+
+
+def test_an_adapters_folder_in_place_of_a_model_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    remedy = "it holds an adapter: give its base model as model.name, and this folder as adapter.start"
+    with pytest.raises(ModelMissing, match=f"has no config.json, .*; {remedy}"):
+        load_piece(tmp_path, CLASSIFICATION, 0, 2)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelMissing, match=f"holds no weights: .*; {remedy}"):
+        load_piece(tmp_path, CLASSIFICATION, 0, 2)
+
+
+def test_weights_of_more_blocks_than_the_configuration_has_are_refused(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
+    table = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**table, "num_hidden_layers": 3}))
+    with pytest.raises(CutError, match=r"layer.3.* and a model of 3 blocks has no block 3: is the number"):
+        load_piece(folder, CLASSIFICATION, 0, 2)
+
+
+def test_a_checkpoint_with_an_adapter_that_is_not_merged_is_refused(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
+    rewrite(folder, {"layer.0.attention.self.query": "layer.0.attention.self.query.base_layer"})
+    with pytest.raises(
+        CutError, match=r"query.base_layer.*, of an adapter that is not merged: save the model"
+    ):
+        load_piece(folder, CLASSIFICATION, 0, 2)
 
 
 def test_blocks_that_the_checkpoint_lacks_are_not_made_up(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_a_body_whose_targets_are_all_in_the_tail_is_refused(place: Path) -> Non
     assert trainable(made.tail())
     assert trainable(made.head())
     with pytest.raises(
-        ConfigError, match=r"adapter.body.targets .*layer.3.* match no module in the trained blocks 2..2"
+        ConfigError, match=r"adapter.body.targets .*layer.3.* leave nothing to train in blocks 2..2"
     ):
         made.body()
 
@@ -39,7 +39,7 @@ def test_a_shallower_head_whose_targets_are_all_above_it_is_refused(place: Path)
     assert trainable(made.head())
     assert not trainable(made.head(1, is_bare=True))
     with pytest.raises(
-        ConfigError, match=r"adapter.head.targets .*layer.1.* match no module in the trained blocks 0..0"
+        ConfigError, match=r"adapter.head.targets .*layer.1.* leave nothing to train in blocks 0..0"
     ):
         made.head(1)
 

@@ -74,6 +74,51 @@ def test_a_file_that_is_no_picture_is_refused_or_skipped(name: str, message: str
     assert task_of(folder, bad_rows="skip").corpus.skipped_rows == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("cat/deep.png", np.full((4, 4), 40_000, dtype=np.uint16), r"has more than 8 bits .*I;16"),
+        ("cat/moving.gif", None, "has several frames"),
+        ("loose.png", np.zeros((4, 4, 3), dtype=np.uint8), "is in no folder of a class"),
+    ],
+)
+def test_a_picture_that_would_be_read_as_another_is_refused(
+    name: str, content: np.ndarray | None, message: str, tmp_path: Path
+) -> None:
+    path = pictures(tmp_path / "all") / name
+    if content is None:
+        frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    else:
+        Image.fromarray(content).save(path)
+    with pytest.raises(DataError, match=message):
+        task_of(tmp_path / "all")
+
+
+def test_hidden_folders_are_no_classes_and_names_of_parts_may_be_in_capitals(tmp_path: Path) -> None:
+    pictures(tmp_path / "Train", 20)
+    picture(tmp_path / "Train" / ".ipynb_checkpoints" / "0.png", 0)
+    picture(tmp_path / "Train" / "cat" / ".thumbnails" / "0.png", 0)
+    pictures(tmp_path / "Testing", 6, first=20)
+    task = task_of(tmp_path)
+    assert task.label_names == ("cat", "dog")
+    assert (len(task.train), len(task.held_out)) == (20, 6)
+
+
+def test_a_picture_is_turned_as_its_camera_noted(tmp_path: Path, model: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    noted = Image.Exif()
+    noted[0x0112] = 3  # turned by 180 degrees
+    for name, shown, exif in (("cat/0", pixels[::-1, ::-1], Image.Exif()), ("dog/0", pixels, noted)):
+        path = tmp_path / "all" / "train" / f"{name}.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.ascontiguousarray(shown)).save(path, exif=exif)
+    pictures(tmp_path / "all" / "dev", 2)
+    rows = PictureFiles(task_of(tmp_path / "all").train, model, Format(side=SIDE, channels=3))  # type: ignore[arg-type]
+    upright, turned = rows.collated(np.arange(2)).inputs["pixel_values"]
+    assert torch.equal(upright, turned)
+
+
 def test_a_folder_is_needed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="task 'image-folder' needs data: a folder with a folder of pictures"):
         load_task(TaskConfig(name="image-folder"))

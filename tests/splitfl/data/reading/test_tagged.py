@@ -113,6 +113,12 @@ def test_words_and_tags_are_lists_or_stand_between_blanks(name: str, content: st
     [
         ({"tokens": ["a"], "tags": ["O", "B"]}, "it has 1 words and 2 tags"),
         ({"tokens": [], "tags": []}, "the words must be a list of words, got []"),
+        (
+            {"tokens": "['a']", "tags": "['O']"},
+            "a list in a cell must be JSON, with double quotes; got ['a']",
+        ),
+        ({"tokens": ["a"], "tags": [""]}, "every word must have a tag that names a class, got ''"),
+        ({"tokens": ["a", "b"], "tags": [0, -100]}, "a tag that names a class, got '-100'"),
         ({"tokens": ["a"], "tags": [0.5]}, "the tags must be a list of words, got [0.5]"),
         ({"tokens": ["a"], "tags": ["O"], "ner_tags": ["O"]}, "say in task.tags_column which is the tags"),
     ],

@@ -123,6 +123,12 @@ ODD: list[tuple[str, str, dict[str, Any], str]] = [
     ("bert", CLASSIFICATION, {"dtype": "float7"}, "float7"),
     ("bert", CLASSIFICATION, {"num_attention_heads": 5}, r"heads \(5\)"),
     ("bert", CLASSIFICATION, {"id2label": ["a"]}, "AttributeError"),
+    (
+        "bert",
+        CLASSIFICATION,
+        {"position_embedding_type": "relative_key"},
+        "must be 'absolute', got 'relative_key'",
+    ),
     ("bert", CLASSIFICATION, {"model_type": 3}, "model_type must be a string, got 3"),
     ("gpt2", "causal-lm", {"n_layer": None}, "n_layer"),
     ("gpt2", "causal-lm", {"hidden_size": "32"}, "n_embd must be a whole number of at least 1, got '32'"),
@@ -142,12 +148,15 @@ def test_a_field_that_no_model_is_made_of_is_named_with_its_file(
     assert "\n" not in str(raised.value)
 
 
+_OTHER = {"return_dict": False, "output_attentions": True, "chunk_size_feed_forward": 5}
+
+
 @pytest.mark.parametrize(("model_type", "kind"), tiny.SOME)
 def test_output_settings_of_a_configuration_are_ignored(model_type: str, kind: str, tmp_path: Path) -> None:
     attention = tiny.attention_of(model_type)
     inputs, labels = tiny.batch(kind)
     losses = []
-    for name, changes in {"plain": {}, "odd": {"return_dict": False, "output_attentions": True}}.items():
+    for name, changes in {"plain": {}, "odd": _OTHER}.items():
         folder = changed(tmp_path / name, model_type, kind, **changes)
         head, body = (load_piece(folder, kind, *ends, attention=attention) for ends in ((0, 2), (2, None)))
         losses.append(body(head(inputs), head.context_of(inputs), labels).loss)

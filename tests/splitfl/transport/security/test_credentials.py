@@ -148,6 +148,13 @@ def test_names_and_addresses_are_certified(host: str, tmp_path: Path) -> None:
     assert make_certificates(tmp_path / "new", 1, [host], 10)
 
 
+@pytest.mark.parametrize("clients", [0, -1, 10**9])
+def test_a_number_of_clients_that_no_server_has_is_refused(clients: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"clients must lie in 1\.\.10000, got {clients}"):
+        make_certificates(tmp_path / "new", clients, ["gpu"], 10)
+    assert not (tmp_path / "new").exists()
+
+
 def test_no_certificate_outlasts_the_last_year_there_is(tmp_path: Path) -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     for days in (3_000_000, 0, -1, 10**12):
