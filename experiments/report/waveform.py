@@ -122,7 +122,7 @@ def _last_packets(record: Mapping[str, Any], most: int = 4) -> list[tuple[str, M
         (link_name(int(source), target), far["last"])
         for target, node in enumerate(record["nodes"])
         for source, far in node["nodes"].items()
-        if far["last"] is not None
+        if far["last"] is not None and far["last"]["points"]
     ]
     return found[:most]
 
