@@ -26,7 +26,6 @@ from experiments.screen import print_data, summary_table
 from experiments.specifications import SPECIFICATIONS
 from splitfl.config import RunConfig
 from splitfl.controller.budget import resolved
-from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import ConfigError
 from splitfl.core.json_text import dumps

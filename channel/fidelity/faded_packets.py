@@ -169,7 +169,7 @@ def faded_packet(case: FadingCase, *, seed: int, index: int) -> FadedPacket:
 
 
 def faded_tokens(case: FadingCase, *, seed: int, index: int) -> list[FadedPacket]:
-    """The tokens of one packet, a code block each, at both levels over the realisation `index` of this seed."""
+    """The tokens of one packet, a code block each, at both levels, as `faded_packet`."""
     rng = stream(seed, "faded tokens", case.profile, round(1e9 * case.delay_spread_s), case.mcs, index)
     scenario = replace(case.scenario, seed=int(rng.integers(2**31)))
     token_TN = rng.integers(0, 256, (TOKENS, PACKET_BYTES // TOKENS), dtype=np.uint8)

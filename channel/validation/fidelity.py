@@ -83,6 +83,7 @@ def _token_loss_difference() -> float:
 
 
 _IN_FADING = f"TDL-A, -C and -D, MCS {_MCS[1]}"
+_OF_TOKENS = f"TDL-C, MCS {_MCS[1]}"
 
 CHECKS: tuple[Check, ...] = tuple(
     Check(
@@ -99,7 +100,12 @@ CHECKS: tuple[Check, ...] = tuple(
         ("31", f"packets with another outcome than predicted, {_IN_FADING}", 0.05, _other_verdicts),
         ("31", f"error rate, predicted less measured, {_IN_FADING}", 0.05, _error_rate_difference),
         ("31", f"Brier score of the predictions, {_IN_FADING}", 0.05, _brier),
-        ("32", f"tokens with another outcome than predicted, TDL-C, MCS {_MCS[1]}", 0.05, _other_token_verdicts),
-        ("32", f"token loss, predicted less received, TDL-C, MCS {_MCS[1]}", 0.05, _token_loss_difference),
+        (
+            "32",
+            f"tokens with another outcome than predicted, {_OF_TOKENS}",
+            0.05,
+            _other_token_verdicts,
+        ),
+        ("32", f"token loss, predicted less measured, {_OF_TOKENS}", 0.05, _token_loss_difference),
     )
 )

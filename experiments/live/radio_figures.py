@@ -69,7 +69,7 @@ def totals(measured: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pace(measured: Mapping[str, Any]) -> dict[str, Any]:
-    air, slips = measured["air"], measured["air"]["slips"]
+    slips = measured["air"]["slips"]
     return {
         "slipped_s": slips["slipped_s"],
         "late_blocks": slips["late_blocks"],

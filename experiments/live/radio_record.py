@@ -43,7 +43,7 @@ class RadioRecorder:
         return RadioScreen(screen, self, WallClock()) if is_carried(config) else screen
 
     def saved(self, ended: Ended) -> Ended:
-        """With a waveform, the summary's `radio` has totals, the file RECORD in the run's folder the details."""
+        """Adds totals to the summary as `radio`, and writes the details to RECORD in the run's folder."""
         record = None if self._opened is None else self._opened.record()
         if record is None:
             return ended

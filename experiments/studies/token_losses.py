@@ -1,4 +1,4 @@
-"""The same split finetuning with tokens lost by a packet-level cell, by predicted packets, and by the waveform.
+"""The same split finetuning with tokens lost in a packet-level cell, as predicted, and over the waveform.
 
     python -m experiments.studies.token_losses --out FOLDER [--snr 14,20,26] [--seeds 0,1,2]
 
@@ -142,7 +142,11 @@ def draw(rows: list[Row]) -> "Figure":
 
     figure = Figure(figsize=(12.0, 3.4), layout="constrained")
     panels = figure.subplots(1, 4)
-    wanted = (("token_loss", 100.0, "tokens lost, %"), ("airtime_s", 1.0, "airtime, s"), ("seconds", 1.0, "time, s"))
+    wanted = (
+        ("token_loss", 100.0, "tokens lost, %"),
+        ("airtime_s", 1.0, "airtime, s"),
+        ("seconds", 1.0, "time, s"),
+    )
     links = list(dict.fromkeys(row["link"] for row in rows))
     snrs_db = sorted({row["snr_db"] for row in rows if row["snr_db"] is not None})
     for colour, link in enumerate(links):

@@ -23,7 +23,7 @@ Units = NDArray[np.uint8]
 """The rows (U, N) of a packet, a code block each."""
 
 Following = Callable[[float], tuple[Header, bytes | Units] | None]
-"""Returns the next packet to send, with a payload or with units, or None; takes the time at which it begins."""
+"""Returns the next packet to send, with a payload or units, or None; takes the time at which it begins."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,9 +39,7 @@ def modem(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     progress(f"{len(schemes)} schemes, {packets} packets at each SNR")
     faded_packets = _QUICK_FADED_PACKETS if setting.is_quick else _FADED_PACKETS
     log, timed = setting.folder / "modem.log", _QUICK if setting.is_quick else _TIMED
-    with one_thread(), Fresh(
-        log, measure, schemes, packets, faded_packets, timed, setting.sweeps
-    ) as process:
+    with one_thread(), Fresh(log, measure, schemes, packets, faded_packets, timed, setting.sweeps) as process:
         losses_db, differences_db = process.take(3600.0)
         process.go()
         progress("packets in fading")

@@ -7,7 +7,6 @@ from splitfl.config import TransportConfig, above, at_least
 from splitfl.core.errors import ConfigError
 from splitfl.transport.base.spec import TransportSpec
 
-
 LOSSES: Final = ("received", "predicted")
 
 
@@ -73,9 +72,9 @@ def describe_link(config: TransportConfig) -> str:
     )
     if own.losses == "predicted":
         return (
-            f"Every message took the time of a waveform of {own.rate_hz:,.0f} samples per second, MCS {own.mcs}, "
-            f"in {air}, without samples: losses were drawn as the packet-level channel predicts them. Packets, "
-            "retransmissions and airtime are those of the waveform."
+            f"Every message took the time of a waveform of {own.rate_hz:,.0f} samples per second, MCS "
+            f"{own.mcs}, without samples: losses were drawn as the packet level predicts them for {air}. "
+            "Packets, retransmissions and airtime are those of such a waveform."
         )
     return (
         f"Every message crossed a waveform of {own.rate_hz:,.0f} samples per second, MCS {own.mcs}, through "

@@ -29,8 +29,8 @@ from testbed.radio.modem import Modem, ModemSettings, PacketModem
 from testbed.radio.radio import Radio
 from testbed.radio.tokens.ends import received
 from testbed.radio.tokens.node import INTERVAL_S, token_link
-from testbed.radio.tokens.records import latest_rows
 from testbed.radio.tokens.predicted_modem import predicted_modems
+from testbed.radio.tokens.records import latest_rows
 from testbed.radio.tokens.sending import SendingMeter, delivery_of
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
 

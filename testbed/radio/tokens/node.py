@@ -27,9 +27,7 @@ _SESSIONS = 15
 _STOP_S = 1.0
 
 
-def token_link(
-    modem: Modem, own: RadioSettings, *, source: int, target: int, session: int = 1
-) -> TokenLink:
+def token_link(modem: Modem, own: RadioSettings, *, source: int, target: int, session: int = 1) -> TokenLink:
     """A link of these settings."""
     return TokenLink(
         source=source,
@@ -97,7 +95,7 @@ class TokenNode(Closing):
             self._links[source].forget()
 
     def record(self) -> Record:
-        """What this node has heard and sent: `final` in all, `rows` by interval, `wall_s` from the first block of samples to the last."""
+        """What this node heard and sent: `final` in all, `rows` by interval; samples passed for `wall_s`."""
         with self._changed:
             self._end_interval()
             wall_s = 0.0 if self._began_s is None else self._now_s - self._began_s

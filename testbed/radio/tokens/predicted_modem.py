@@ -1,4 +1,4 @@
-"""Modems without samples: packets take the time of the waveform, and are lost as the packet level predicts."""
+"""Modems without samples: packets take the time of the waveform, and are lost as predicted."""
 
 from collections import deque
 from collections.abc import Sequence

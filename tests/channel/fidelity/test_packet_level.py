@@ -68,7 +68,9 @@ def test_of_no_payload_only_the_header_is_predicted():
 
 
 def test_a_rate_that_does_not_fit_the_carrier_of_a_fading_scenario_is_refused():
-    with pytest.raises(BadParameter, match=r"rate_hz must be 5\.09538e\+06 for predicted packets, .* got 1e\+06"):
+    with pytest.raises(
+        BadParameter, match=r"rate_hz must be 5\.09538e\+06 for predicted packets, .* got 1e\+06"
+    ):
         PacketLevel(CASE.scenario, rate_hz=1e6, numerology=SMALLEST)
 
 

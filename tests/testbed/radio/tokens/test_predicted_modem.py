@@ -10,14 +10,18 @@ from channel.core.link import Delivery, Transfer
 from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment_file import partial
 from splitfl.transport.radio.spec import RadioSettings
-from testbed.radio.tokens.carrier import open_carrier
+from testbed.radio.tokens.carrier import TokenCarrier, open_carrier
 from tests.testbed.radio.tokens.test_carrier import edge
+
+
+def opened(transport: dict[str, Any]) -> TokenCarrier:
+    table = {"federation": {"clients": 2}, "transport": {"name": "radio", **transport}}
+    return open_carrier(partial(table, ("federation", "transport")))
 
 
 def carried(scenario: str, losses: str, frames: list[bytes]) -> list[Delivery]:
     """Deliveries of frames from a client, with everything acknowledged."""
-    transport = {"name": "radio", "scenario": scenario, "losses": losses, "rate_hz": 1e6}
-    carrier = open_carrier(partial({"federation": {"clients": 2}, "transport": transport}, ("federation", "transport")))
+    carrier = opened({"scenario": scenario, "losses": losses, "rate_hz": 1e6})
     found = []
     for sequence, frame in enumerate(frames):
         transfer = Transfer(
@@ -30,18 +34,20 @@ def carried(scenario: str, losses: str, frames: list[bytes]) -> list[Delivery]:
     return found
 
 
-FRAMES = [bytes([number]) * 3000 for number in range(3)]
+FRAME = [bytes(range(250)) * 12]
 
 
 def test_packets_that_arrive_take_the_time_of_the_waveform(tmp_path: Path) -> None:
-    predicted, received = (carried(edge(tmp_path, 110.0), losses, FRAMES[:1]) for losses in ("predicted", "received"))
+    predicted, received = (
+        carried(edge(tmp_path, 110.0), losses, FRAME) for losses in ("predicted", "received")
+    )
     assert [one.finish_s for one in predicted] == [one.finish_s for one in received]
     assert [one.airtime_s for one in predicted] == [one.airtime_s for one in received]
     assert predicted[0].is_complete
 
 
 def test_a_message_that_never_arrives_is_given_up(tmp_path: Path) -> None:
-    (delivery,) = carried(edge(tmp_path, 150.0), "predicted", FRAMES[:1])
+    (delivery,) = carried(edge(tmp_path, 150.0), "predicted", FRAME)
     assert not delivery.is_complete
     assert delivery.retransmissions > 0
 
@@ -74,6 +80,5 @@ def test_other_losses_are_refused(table: dict[str, Any], error: str) -> None:
 
 
 def test_a_scenario_that_cannot_be_predicted_is_refused() -> None:
-    transport = {"name": "radio", "scenario": "jammed", "losses": "predicted"}
     with pytest.raises(ConfigError, match=r"\[transport\] radio: packets are predicted in scenarios without"):
-        open_carrier(partial({"federation": {"clients": 2}, "transport": transport}, ("federation", "transport")))
+        opened({"scenario": "jammed", "losses": "predicted"})
