@@ -120,7 +120,8 @@ class PacketLevel:
         """Interpolated between the middles of the groups: (K,)."""
         carrier_K = self._numerology.carrier_K / (2.0 * self._numerology.carrier_K.max())
         middle_F = (np.arange(power_F.size) + 0.5) / power_F.size - 0.5
-        return np.interp(carrier_K, middle_F, power_F)
+        power_K: Array = np.interp(carrier_K, middle_F, power_F)
+        return power_K
 
     @cached_property
     def _amplitudes(self) -> dict[str, Callable[[float], Array]]:

@@ -105,10 +105,10 @@ def _estimated(known_SK: Carriers, projector_KK: Carriers, prefix: int) -> tuple
         for column in range(used):
             total += projector_KK[row, column] * mean_K[column]
         response_K[row] = total
-        signal += total.real**2 + total.imag**2
+        signal += float(total.real**2 + total.imag**2)
         for symbol in range(symbols):
             rest = known_SK[symbol, row] - total
-            noise += rest.real**2 + rest.imag**2
+            noise += float(rest.real**2 + rest.imag**2)
     return response_K, signal / used, noise / (symbols * used - prefix)
 
 

@@ -29,7 +29,7 @@ def line(sum_S: Sums, time_S: Array, turn_GS: NDArray[np.complex64]) -> Array:
         for symbol in range(sum_S.size):
             total += turn_GS[slope, symbol] * sum_S[symbol]
         power[slope] = abs(total)
-    phase_S = time_S * (_GRID[0] + (_GRID[1] - _GRID[0]) * _vertex(power))
+    phase_S: Array = time_S * (_GRID[0] + (_GRID[1] - _GRID[0]) * _vertex(power))
     total = np.complex128(0.0)
     for symbol in range(sum_S.size):
         total += sum_S[symbol] * np.exp(-1j * phase_S[symbol])

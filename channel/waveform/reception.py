@@ -171,7 +171,7 @@ class Reception:
         numerology = self.numerology
         begin = timing.offset * (2 * numerology.fft_size + numerology.prefix) + phase
         step = timing.offset * numerology.symbol + slope
-        phase_S: Array = begin + step * np.arange(first, first + count)
+        phase_S: Array = begin + step * np.arange(first, first + count, dtype=np.float64)
         return phase_S
 
     def _pilots(self, value_SK: Carriers, estimate: ChannelEstimate, first: int) -> Carriers:

@@ -178,6 +178,6 @@ def _is_within(long_2K: Carriers, projector_KK: Carriers) -> bool:
         total = np.complex64(0.0)
         for column in range(mean_K.size):
             total += projector_KK[row, column] * mean_K[column]
-        within_power += total.real**2 + total.imag**2
-        all_power += mean_K[row].real ** 2 + mean_K[row].imag ** 2
-    return np.sqrt(within_power) >= max(_LEAST_SHARE * np.sqrt(all_power), _LEAST_AMPLITUDE)
+        within_power += float(total.real**2 + total.imag**2)
+        all_power += float(mean_K[row].real ** 2 + mean_K[row].imag ** 2)
+    return bool(np.sqrt(within_power) >= max(_LEAST_SHARE * np.sqrt(all_power), _LEAST_AMPLITUDE))

@@ -28,7 +28,7 @@ PATIENCE = {"timeout_s": 20.0, "join_timeout_s": 100.0}
 def ran_between_processes(place: Path, folder: Path, start: Start, loss_db: float, **tables: Any) -> Path:
     """The folder of a toy run over an air with this path loss."""
     port = free_ports(6)
-    options = ("--rate", "5e5", "--port", str(port), "--timeout", "15")
+    options = ("--rate", "5e5", "--port", str(port), "--timeout", "60")
     splitfl(start, folder, "channel", "air", edge(folder, loss_db), *options)
     (folder / "run").mkdir()
     radio = {"name": "radio-nodes", "air_port": port, "rate_hz": 5e5, **PATIENCE}
