@@ -30,7 +30,7 @@ Row = dict[str, Any]
 LINKS: Final = ("process", "cell", "predicted", "waveform")
 _SETTINGS: Final = {
     "federation.clients": 2,
-    "federation.rounds": 4,
+    "federation.rounds": 2,
     "federation.local_steps": 12,
     "train.batch_size": 4,
     "eval.every": 1,

@@ -22,7 +22,7 @@ from tests.testbed.radio.tokens.test_carrier import edge, events, ran
 
 place = toy.place()
 
-PATIENCE = {"timeout_s": 20.0, "join_timeout_s": 100.0}
+PATIENCE = {"timeout_s": 60.0, "join_timeout_s": 300.0}
 
 
 def ran_between_processes(place: Path, folder: Path, start: Start, loss_db: float, **tables: Any) -> Path:
