@@ -42,7 +42,8 @@ def test_of_an_air_in_another_process_the_slips_are_not_known(make_run: MakeRun)
     folder = make_run("demo")
     summary = with_record(folder, {**MEASURED, "air": air})
     said = emulation(read_run(folder))
-    assert "3 s of samples took 4 s; whether its clock slipped is said by the air, in its own process." in said
+    sentence = "3 s of samples took 4 s; whether its clock slipped is said by the air, in its own process."
+    assert sentence in said
     assert "slipped_s" not in summary["radio"]
     assert summary_table(summary, folder).row_count > 0
 
