@@ -73,6 +73,8 @@ PICTURES: Final[Mapping[str, Callable[[Sequence[Figure], Path], None]]] = {"cell
 """Plots of some benchmarks' figures, written beside the JSON file and named after it and the benchmark."""
 
 _IDLE_LOAD: Final = 0.5
+_FILE_COLUMNS: Final = 160
+"""The table's width where no terminal has one; the longest row needs most of it."""
 
 
 def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path | None) -> None:
@@ -105,13 +107,14 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
             progress.update(task, advance=1, refresh=True)
     command = shlex.join(["python", "-m", "experiments.bench", *sys.argv[1:]])
     provenance = {**environment(command), "machine": machine(), "load": load, "setting": setting.as_row()}
-    plain_console().print(table(found))
+    console = plain_console(width=None if sys.stdout.isatty() else _FILE_COLUMNS)
+    console.print(table(found))
     for name, why in missing.items():
-        plain_console().print(f"{name}: not run: {why}")
-    plain_console().print(f"{provenance['started']}, {provenance['git_commit']}, {provenance['machine']}")
+        console.print(f"{name}: not run: {why}")
+    console.print(f"{provenance['started']}, {provenance['git_commit']}, {provenance['machine']}")
     if load > _IDLE_LOAD:
         busy = f"the machine was not idle (load {load:.1f} at the start): the ratios are less reliable"
-        plain_console().print(busy, style="yellow")
+        console.print(busy, style="yellow")
     if as_json is not None:
         rows = {name: [figure.as_row() for figure in figures] for name, figures in found.items()}
         write_whole(as_json, (dumps({**provenance, "figures": rows}, indent=2) + "\n").encode())

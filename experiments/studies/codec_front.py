@@ -1,7 +1,9 @@
-"""Accuracy of `sfl-v2` against the bytes that it sends, by codecs, beside SplitLoRA's own set-up.
+"""Accuracy against the bytes sent, by codecs and method, beside SplitLoRA's own set-up.
 
-    python -m experiments.studies.codec_front --out FOLDER [--preset demo] [--seeds 0,1] [--only NAME]
-        [--set table.key=value]
+    python -m experiments.studies.codec_front --out FOLDER [--preset demo] [--seeds 0,1]
+        [--only [METHOD@]CODECS] [--set table.key=value]
+
+The method is the preset's, sfl-v2, unless a chain of codecs follows another one's name: frozen@int8.
 
 SplitLoRA (Lin et al., arXiv 2407.00952) sends hidden states and gradients of padded samples in float32, and
 all adapters in both directions in each round. Its bytes are counted by formula and by a run whose texts are
@@ -62,10 +64,10 @@ _POINT: Final = 0.01
 )
 @click.option("--preset", default="demo", show_default=True, help="The preset, of the method sfl-v2.")
 @click.option("--seeds", default="0", show_default=True, help="Seeds, separated by commas.")
-@click.option("--only", multiple=True, help="A chain of codecs to run instead of the default ones.")
+@click.option("--only", multiple=True, help="[METHOD@]CODECS to run instead of the default chains.")
 @click.option("--set", "overrides", multiple=True, help="A setting of the preset, as table.key=value.")
 def main(out: Path, preset: str, seeds: str, only: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Accuracy of sfl-v2 against the bytes that it sends, by codecs."""
+    """Accuracy against the bytes sent, by codecs and method."""
     chains = dict.fromkeys((PLAIN, *(only or CHAINS)))
     runs = [row for seed in map(int, seeds.split(",")) for row in study(out, preset, seed, chains, overrides)]
     rows = summarised(runs)
@@ -89,12 +91,24 @@ def study(
     summary = run_once(splitlora, folder, run_padded)
     found = [row_of(SPLITLORA, seed, folder, summary) | {"formula_bytes": splitlora_bytes(splitlora)}]
     for chain in chains:
-        adapters = PLAIN if chain == PLAIN else _ADAPTERS
-        codec = {"activation": chain, "gradient": chain, "adapter_up": adapters, "adapter_down": adapters}
-        config = changed(settings, always | {f"codec.{kind}": name for kind, name in codec.items()})
+        method, _, codecs = chain.rpartition("@")
+        named = as_dict(find(preset, (*overrides, f"method.name={method}"))[1]) if method else settings
+        config = changed(named, always | codecs_of(named["method"]["name"], codecs))
         folder = out / f"{_file_name(chain)}-seed-{seed}"
         found.append(row_of(chain, seed, folder, run_once(config, folder)))
         click.echo(f"{chain} seed {seed}: {found[-1]['accuracy'][-1]:.1%}", err=True)
+    return found
+
+
+def codecs_of(method: str, codecs: str) -> dict[str, str]:
+    """The settings of these codecs for each kind of message that the method sends."""
+    from splitfl.methods.registry import method as spec_of
+
+    spec = spec_of(method)
+    found = {f"codec.{kind}": codecs for kind in spec.sends}
+    if codecs != PLAIN:
+        adapters = {"codec.adapter_up", "codec.adapter_down"} & spec.signature.adapter_settings()
+        found |= dict.fromkeys(adapters, _ADAPTERS)
     return found
 
 
@@ -231,7 +245,7 @@ def _bytes_to(run: Row, target: float) -> float | None:
 
 
 def _file_name(chain: str) -> str:
-    return chain.translate(str.maketrans(":+=", "---"))
+    return chain.translate(str.maketrans(":+=@", "----"))
 
 
 if __name__ == "__main__":

@@ -186,6 +186,14 @@ def test_codecs_are_compared_at_their_bytes_to_the_target() -> None:
     assert [row["chain"] for row in best] == ["topk", "int8"]
 
 
+def test_codecs_are_set_for_what_a_method_sends() -> None:
+    assert codec_front.codecs_of("frozen", "int8") == {"codec.activation": "int8"}
+    assert set(codec_front.codecs_of("sfl-v2", "none")) == {"codec.activation", "codec.gradient"}
+    assert set(codec_front.codecs_of("sfl-v2", "int8")) == {
+        f"codec.{kind}" for kind in ("activation", "gradient", "adapter_up", "adapter_down")
+    }
+
+
 def test_the_table_and_the_picture_have_every_chain(tmp_path: Path) -> None:
     rows = codec_front.summarised(CODEC_RUNS)
     lines = codec_front.table(rows).splitlines()

@@ -42,12 +42,12 @@ class GrpcConnector:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
 
-    def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
+    def carry(self, take: Callable[[], bytes | None], receive: Callable[[bytes], None]) -> None:
         channel = self._new_channel()
         try:
             call = channel.stream_stream(METHOD)(_until_none(take))
             for raw in call:
-                hear(raw)
+                receive(raw)
         except grpc.RpcError as error:
             raise self._lost(error) from None
         finally:

@@ -113,7 +113,7 @@ class GrpcListener:
                     session, line = self._registry.admit(unpack(raw), self._certified(context), whence)
                     admitted.put((session, line))
                 else:
-                    session.hear(line, raw)
+                    session.receive(line, raw)
         except grpc.RpcError:
             pass  # the stream is lost, as reported below
         except (ConfigError, WireError, PeerLost) as error:

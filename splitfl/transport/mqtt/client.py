@@ -26,8 +26,8 @@ class MqttConnector:
         self._broker, self._client, self.chunk_bytes = broker, client, chunk_bytes
         self._connection: _Connection | None = None
 
-    def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
-        self._connection = _Connection(self._broker, self._client, take, hear)
+    def carry(self, take: Callable[[], bytes | None], receive: Callable[[bytes], None]) -> None:
+        self._connection = _Connection(self._broker, self._client, take, receive)
         self._connection.run()
 
     def cut(self) -> None:
@@ -39,9 +39,9 @@ class _Connection:
     """One connection."""
 
     def __init__(
-        self, broker: Broker, number: int, take: Callable[[], bytes | None], hear: Callable[[bytes], None]
+        self, broker: Broker, number: int, take: Callable[[], bytes | None], receive: Callable[[bytes], None]
     ) -> None:
-        self._broker, self._take, self._hear = broker, take, hear
+        self._broker, self._take, self._receive = broker, take, receive
         line = uuid.uuid4().hex[:16]
         self._up, self._down = (broker.line(direction, number, line) for direction in ("up", "down"))
         self._is_over, self._is_there = threading.Event(), threading.Event()
@@ -110,6 +110,6 @@ class _Connection:
                 self.end(PeerLost("the server has left the broker"))
             return
         try:
-            self._hear(bytes(message.payload))
+            self._receive(bytes(message.payload))
         except Exception as error:  # raised in `run`, not in the library's thread
             self.end(error)

@@ -137,20 +137,20 @@ class MqttListener:
             self._holder = name if name != self._name else self._holder
             return
         try:
-            self._hear(message)
+            self._receive(message)
         except (ConfigError, WireError, PeerLost) as error:
             log.warning("refused %s: %s", message.topic, error)
             _, _, _, number, line = message.topic.split("/")
             client.publish(self._broker.line("down", number, line), refusal(error), qos=1)
 
-    def _hear(self, message: MQTTMessage) -> None:
+    def _receive(self, message: MQTTMessage) -> None:
         _, _, _, number, name = message.topic.split("/")
         known = self._lines.get(name)
         if not message.payload:
             if known is not None:
                 self._registry.lost(*known, "its connection ended")
         elif known is not None:
-            known[0].hear(known[1], bytes(message.payload))
+            known[0].receive(known[1], bytes(message.payload))
         else:
             chunk = unpack(bytes(message.payload))
             if chunk.kind is not Kind.HELLO:

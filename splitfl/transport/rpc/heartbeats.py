@@ -29,13 +29,13 @@ def beat_s(timeout_s: float) -> float:
 
 @dataclass
 class _Session:
-    """One process of a client; `heard_s` is the time of its last heartbeat."""
+    """One process of a client; `last_received_s` is the time of its last heartbeat."""
 
     number: int
-    heard_s: float
+    last_received_s: float
     is_ready: bool = False
     has_left: bool = False
-    is_told_silent: bool = False
+    is_known_silent: bool = False
 
 
 class Heartbeats:
@@ -55,31 +55,31 @@ class Heartbeats:
         with self._lock:
             now_s, old = self._clock_s(), self._sessions.get(client)
             if old is not None and not old.has_left:
-                if old.heard_s > now_s - waited_s:
+                if old.last_received_s > now_s - waited_s:
                     return REFUSED
                 if self._is_alive(old):
                     return WAIT
-                self._note_gone(client, old, "it fell silent, and another has come in its place")
+                self._note_gone(client, old, "its heartbeats stopped, and another process took its place")
             number = 1 if old is None else old.number + 1
             self._sessions[client] = _Session(number, now_s)
             self._note(client, number, "it entered", is_here=True)
             return number
 
-    def hear(self, client: int, session: int) -> str:
+    def beat(self, client: int, session: int) -> str:
         """Records a heartbeat; the reason if its sender was replaced, else ""."""
         with self._lock:
             one = self._sessions.get(client)
             if one is None or one.number != session:
                 return f"another process has come as client {client} since"
-            one.heard_s = self._clock_s()
-            if one.is_told_silent:
-                one.is_told_silent = False
-                self._note(client, session, "it was heard again", is_here=True)
+            one.last_received_s = self._clock_s()
+            if one.is_known_silent:
+                one.is_known_silent = False
+                self._note(client, session, "its heartbeats resumed", is_here=True)
             return ""
 
     def ready(self, client: int, session: int) -> str:
-        """Records a client as ready to start; see `hear`."""
-        reason = self.hear(client, session)
+        """Records a client as ready to start; see `beat`."""
+        reason = self.beat(client, session)
         with self._lock:
             if not reason:
                 self._sessions[client].is_ready = True
@@ -101,7 +101,7 @@ class Heartbeats:
         with self._lock:
             self._is_going = True
             for one in self._sessions.values():
-                one.heard_s = self._clock_s()
+                one.last_received_s = self._clock_s()
 
     def missing(self) -> list[int]:
         """The clients that are not ready, or lost."""
@@ -128,14 +128,14 @@ class Heartbeats:
             return changes
 
     def _is_alive(self, one: _Session) -> bool:
-        return self._clock_s() - one.heard_s <= 2 * beat_s(self._timeout_s)
+        return self._clock_s() - one.last_received_s <= 2 * beat_s(self._timeout_s)
 
     def _is_silent(self, one: _Session) -> bool:
-        return self._is_going and not one.has_left and self._clock_s() - one.heard_s > self._timeout_s
+        return self._is_going and not one.has_left and self._clock_s() - one.last_received_s > self._timeout_s
 
     def _note_gone(self, client: int, one: _Session, reason: str) -> None:
-        if not one.is_told_silent:
-            one.is_told_silent = True
+        if not one.is_known_silent:
+            one.is_known_silent = True
             self._note(client, one.number, reason, is_here=False)
 
     def _note(self, client: int, session: int, reason: str, *, is_here: bool) -> None:

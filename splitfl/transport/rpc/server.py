@@ -96,7 +96,7 @@ def answer_request(client: int, session: int, payload: torch.Tensor) -> Future[A
     """Handles a request; called by clients over RPC."""
     future: Future[Answered] = Future()
     server = _serving[SERVER]
-    out = server.heartbeats.hear(client, session)
+    out = server.heartbeats.beat(client, session)
     if out or server.handler is None:
         future.set_result(out or f"client {client} sent a request before the run started")
         return future
@@ -114,8 +114,8 @@ def admit(client: int, waited_s: float) -> int:
 
 
 def hear_beat(client: int, session: int) -> str:
-    """See `Heartbeats.hear`; called by clients over RPC."""
-    return _serving[SERVER].heartbeats.hear(client, session)
+    """See `Heartbeats.beat`; called by clients over RPC."""
+    return _serving[SERVER].heartbeats.beat(client, session)
 
 
 def hear_ready(client: int, session: int) -> str:

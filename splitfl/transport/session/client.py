@@ -34,10 +34,10 @@ class Connector(Protocol):
     silence: str
     """The likely reason if the server does not answer on an established connection."""
 
-    def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
-        """Connects, sends the chunks from `take` and passes received ones to `hear`, until either end closes.
+    def carry(self, take: Callable[[], bytes | None], receive: Callable[[bytes], None]) -> None:
+        """Connects, sends the chunks of `take`, passes received ones to `receive`, until either end closes.
 
-        Raises PeerLost if the connection fails, ConfigError if a retry is useless, and errors of `hear`.
+        Raises PeerLost if the connection fails, ConfigError if a retry is useless, and errors of `receive`.
         """
 
     def cut(self) -> None:
@@ -137,7 +137,7 @@ class SessionClient:
         while not self._over.is_set():
             line = self._outbox.open(self._hello())
             try:
-                self._connector.carry(partial(self._outbox.take, line), self._hear)
+                self._connector.carry(partial(self._outbox.take, line), self._receive)
                 reason = "it closed the connection"
             except PeerLost as error:
                 reason = str(error)
@@ -170,7 +170,7 @@ class SessionClient:
             elif self._is_up:
                 self._tell(Kind.BEAT)
 
-    def _hear(self, raw: bytes) -> None:
+    def _receive(self, raw: bytes) -> None:
         chunk = unpack(raw)
         self._heard_s = time.monotonic()
         match chunk.kind:

@@ -1,6 +1,6 @@
 """The server's state of one client's session, which persists across connections.
 
-It does no I/O: received chunks are passed to `hear`, chunks to send are taken from `outbox`. A
+It does no I/O: received chunks are passed to `receive`, chunks to send are taken from `outbox`. A
 request is handled once; its reply is kept until acknowledged, and resent after a reconnection.
 """
 
@@ -19,7 +19,7 @@ Ask = Callable[["Session", int, bytes], None]
 class Session:
     """A client's process, from its first hello until it leaves.
 
-    `count` is the number of processes of this client so far; `heard_s` the time of the last received chunk.
+    `count` is the number of processes of this client so far; `last_received_s` is the last chunk's time.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Session:
         self.name = name
         self.count = count
         self.outbox = outbox
-        self.heard_s = clock_s()
+        self.last_received_s = clock_s()
         self.is_ready = False
         self.has_left = False
         self.lock = threading.Lock()
@@ -61,7 +61,7 @@ class Session:
     def attach(self, welcome: bytes, number: int, offset: int) -> int:
         """Starts a new connection, with the client's receive position; returns its number."""
         with self.lock:
-            self.heard_s = self._clock_s()
+            self.last_received_s = self._clock_s()
             self._line = self.outbox.open(welcome)
             self.outbox.go_on(number, offset)
             return self._line
@@ -81,13 +81,13 @@ class Session:
             self._line = None
             self.outbox.open()
 
-    def hear(self, line: int, raw: bytes) -> None:
+    def receive(self, line: int, raw: bytes) -> None:
         """Handles a chunk received over this connection. Raises WireError if invalid or unexpected."""
         chunk = unpack(raw)
         with self.lock:
             if line != self._line:
                 return
-            self.heard_s = self._clock_s()
+            self.last_received_s = self._clock_s()
             if chunk.kind is not Kind.REQUEST:
                 self._obey(chunk)
                 return

@@ -84,7 +84,7 @@ class SessionRegistry:
         with self._lock:
             self._handler = handler
             for session in self._sessions.values():
-                session.heard_s = self._clock_s()
+                session.last_received_s = self._clock_s()
                 if session.is_attached:
                     session.outbox.say(say(Kind.GO))
 
@@ -209,11 +209,11 @@ class SessionRegistry:
             log.exception("client %d's message %d has no answer", session.client, number)
 
     def _is_alive(self, session: Session) -> bool:
-        return session.is_attached and self._clock_s() - session.heard_s <= self.timeout_s / 2
+        return session.is_attached and self._clock_s() - session.last_received_s <= self.timeout_s / 2
 
     def _is_silent(self, session: Session) -> bool:
         is_due = self._handler is not None and not session.has_left
-        return is_due and self._clock_s() - session.heard_s > self.timeout_s
+        return is_due and self._clock_s() - session.last_received_s > self.timeout_s
 
     def _note(self, session: Session, reason: str, *, is_here: bool) -> None:
         change = PeerChange(client=session.client, is_here=is_here, session=session.count, reason=reason)

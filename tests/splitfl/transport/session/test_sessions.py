@@ -35,7 +35,7 @@ class BadRoad:
         self._broken = threading.Event()
         self.connections = 0
 
-    def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
+    def carry(self, take: Callable[[], bytes | None], receive: Callable[[bytes], None]) -> None:
         """See Road."""
         self.connections += 1
         up, down = next(self._breaks, (10**9, 10**9))
@@ -52,7 +52,7 @@ class BadRoad:
                 if chunk is None or broken.is_set():
                     break
                 for _ in range(1 + self._is_repeating):
-                    session.hear(line, chunk)
+                    session.receive(line, chunk)
             down_queue.put(None)
 
         def answer() -> None:
@@ -67,7 +67,7 @@ class BadRoad:
         for work in (speak, answer):
             threading.Thread(target=work, daemon=True).start()
         while (raw := down_queue.get()) is not None and not broken.is_set():
-            hear(raw)
+            receive(raw)
         broken.set()
         self._registry.lost(session, line, "the test broke it")
         raise PeerLost("the test broke it")
@@ -258,18 +258,18 @@ def test_a_number_is_taken_over_once_its_process_has_been_silent_for_half_the_ti
 
 
 def test_late_messages_of_a_replaced_process_are_dropped() -> None:
-    now_s, heard = [0.0], queue.SimpleQueue[bytes]()
+    now_s, received = [0.0], queue.SimpleQueue[bytes]()
     registry = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
     registry.offer({})
-    registry.start(lambda client, frame, answer: heard.put(frame))
+    registry.start(lambda client, frame, answer: received.put(frame))
     old, old_line = registry.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     now_s[0] = 10.1
     new, new_line = registry.admit(unpack(say(Kind.HELLO, HELLO | {"session": "b" * 32})), None, "two")
-    old.hear(old_line, piece(Kind.REQUEST, 1, memoryview(b"late"), 0, CHUNK))
-    new.hear(new_line, piece(Kind.REQUEST, 1, memoryview(b"now"), 0, CHUNK))
-    assert heard.get(timeout=10) == b"now"
+    old.receive(old_line, piece(Kind.REQUEST, 1, memoryview(b"late"), 0, CHUNK))
+    new.receive(new_line, piece(Kind.REQUEST, 1, memoryview(b"now"), 0, CHUNK))
+    assert received.get(timeout=10) == b"now"
     registry.close()
-    assert heard.empty()
+    assert received.empty()
 
 
 def test_a_silent_client_is_reported_once_and_rejoins() -> None:
@@ -291,7 +291,7 @@ def test_a_request_before_the_start_is_refused() -> None:
     registry = new_desk()
     session, line = registry.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     with pytest.raises(WireError, match="client 0 sent a request before the run started"):
-        session.hear(line, piece(Kind.REQUEST, 1, memoryview(b"x"), 0, 1))
+        session.receive(line, piece(Kind.REQUEST, 1, memoryview(b"x"), 0, 1))
 
 
 PARCELS = st.binary(max_size=60) | st.builds(
@@ -315,7 +315,7 @@ def test_a_session_takes_any_bytes_or_refuses_them(noise: list[bytes]) -> None:
     session, line = registry.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     for raw in noise:
         with suppress(WireError, PeerLost):
-            session.hear(line, raw)
+            session.receive(line, raw)
 
 
 def test_a_claimed_length_is_not_believed_before_it_came() -> None:
