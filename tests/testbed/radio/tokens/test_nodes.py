@@ -28,7 +28,7 @@ PATIENCE = {"timeout_s": 60.0, "join_timeout_s": 300.0}
 def ran_between_processes(place: Path, folder: Path, start: Start, loss_db: float, **tables: Any) -> Path:
     """The folder of a toy run over an air with this path loss."""
     port = free_ports(6)
-    options = ("--rate", "5e5", "--port", str(port), "--timeout", "60")
+    options = ("--rate", "5e5", "--port", str(port), "--timeout", "200")
     splitfl(start, folder, "channel", "air", edge(folder, loss_db), *options)
     (folder / "run").mkdir()
     radio = {"name": "radio-nodes", "air_port": port, "rate_hz": 5e5, **PATIENCE}
@@ -36,6 +36,7 @@ def ran_between_processes(place: Path, folder: Path, start: Start, loss_db: floa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_between_processes_with_everything_acknowledged_has_the_bits_of_one_in_process(
     place: Path, tmp_path: Path, start: Start
 ) -> None:
@@ -53,11 +54,12 @@ def test_a_run_between_processes_with_everything_acknowledged_has_the_bits_of_on
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_between_processes_each_end_erases_the_tokens_that_it_did_not_receive(
     place: Path, tmp_path: Path, start: Start
 ) -> None:
     erasure = {"activation": "zero", "gradient": "rescale"}
-    folder = ran_between_processes(place, tmp_path, start, 127.6, erasure=erasure)
+    folder = ran_between_processes(place, tmp_path, start, 127.3, erasure=erasure)
     activations, gradients = (
         [row for row in events(folder, "transfer") if row["kind"] == kind]
         for kind in ("Activation", "Gradient")

@@ -61,7 +61,8 @@ def test_at_the_edge_as_many_packets_are_repeated_as_over_the_waveform(tmp_path:
     )
     sent = 4 * (30_000 // 1400 + 1)
     assert predicted > 0
-    assert abs(predicted - received) <= 0.1 * sent
+    # In white noise 0.1 dB are a factor of two or more, and schemes are within 0.15 dB of the one loss.
+    assert abs(predicted - received) <= 0.2 * sent
 
 
 @pytest.mark.parametrize(
