@@ -151,14 +151,17 @@ def draw(rows: list[Row]) -> "Figure":
     snrs_db = sorted({row["snr_db"] for row in rows if row["snr_db"] is not None})
     for colour, link in enumerate(links):
         own = [row for row in rows if row["link"] == link]
-        for axes, (name, scale, label) in zip(panels[:3], wanted, strict=True):
+        for axes, (name, scale, _) in zip(panels[:3], wanted, strict=True):
             if link != "process":
                 values = [[scale * row[name] for row in own if row["snr_db"] == one] for one in snrs_db]
                 _with_range(axes, snrs_db, values, link, colour)
-            axes.set(xlabel="mean SNR, dB", ylabel=label, ylim=(0, None))
         curves = [row["curve"] for row in own if row["snr_db"] in (None, snrs_db[0])]
         _with_range(panels[3], range(1, len(curves[0]) + 1), list(zip(*curves, strict=True)), link, colour)
-    panels[3].set(xlabel="round", ylabel=f"held-out loss at {snrs_db[0]:g} dB")
+    for axes, (_, _, label) in zip(panels[:3], wanted, strict=True):
+        axes.set(xlabel="mean SNR, dB", ylabel=label, ylim=(0, None))
+    panels[3].set(
+        xlabel="round", xticks=range(1, len(curves[0]) + 1), ylabel=f"held-out loss at {snrs_db[0]:g} dB"
+    )
     figure.legend(
         *panels[3].get_legend_handles_labels(), loc="outside upper center", ncols=len(links), frameon=False
     )
