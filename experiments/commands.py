@@ -21,7 +21,7 @@ from experiments.citations import bibtex
 from experiments.cli.exits import names_folder
 from experiments.cli.preflight import served
 from experiments.live.run import run_live
-from experiments.local_clients import run_here, serve_others
+from experiments.local_clients import on_backend, serve_others
 from experiments.screen import print_data, summary_table
 from experiments.specifications import SPECIFICATIONS
 from splitfl.config import RunConfig
@@ -30,8 +30,6 @@ from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import ConfigError
 from splitfl.core.json_text import dumps
 from splitfl.core.messages import Activation, Gradient, Message
-from splitfl.core.metrics import JUDGES
-from splitfl.core.quantities import metric_text
 from splitfl.evaluation.evaluate import measure_adapter
 from splitfl.evaluation.generate import Generator, Sampling
 from splitfl.models import untrained as models
@@ -40,7 +38,6 @@ from splitfl.models.families import FAMILIES
 from splitfl.parallel.launch import refuse_restart
 from splitfl.run_folder import create as runs
 from splitfl.run_folder import resume as resuming
-from splitfl.run_folder.read import read_run
 from splitfl.runtime.join import join as take_part
 from splitfl.runtime.message_times import MessageTimes
 from splitfl.runtime.quiet import quiet
@@ -59,14 +56,21 @@ Drive = Callable[..., Ended]
 
 
 def run(
-    preset: str, overrides: tuple[str, ...], out: Path, as_json: bool, *, live: bool, radio: str | None
+    preset: str,
+    overrides: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+    *,
+    live: bool = False,
+    radio: str | None = None,
+    on: str | None = None,
 ) -> None:
     """See the command of this name."""
     quiet()
     if follows():
         return
     name, config = presets.find(preset, overrides, print_note)
-    drive = run_live if live else run_here
+    drive = run_live if live else on_backend(on)
     if radio is not None:
         from experiments.live.radio_run import run_radio  # needs numba
 
@@ -151,7 +155,7 @@ def _restart_process() -> NoReturn:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def resume(folder: Path, as_json: bool, message_times: Path | None) -> None:
+def resume(folder: Path, as_json: bool, message_times: Path | None, *, on: str | None = None) -> None:
     """See the command of this name."""
     quiet()
     if follows():
@@ -159,6 +163,8 @@ def resume(folder: Path, as_json: bool, message_times: Path | None) -> None:
     found = resuming.stopped(folder)
     if found.spawn and message_times:
         raise ConfigError("--message-times is for runs of `splitfl serve`; this one was started by `run`")
+    if on and not found.spawn:
+        raise ConfigError("--on is for runs of `splitfl run`; this one was started by `serve`")
     console = plain_console(stderr=True)
     with spinner(console, "reading the data"):
         experiment = Experiment.of(found.config)
@@ -169,7 +175,7 @@ def resume(folder: Path, as_json: bool, message_times: Path | None) -> None:
         where += ", after replaying all transmissions of its cell"
     console.print(f"{folder}: resuming from {where}", soft_wrap=True)
     times = MessageTimes(message_times) if message_times else None
-    drive = run_here if found.spawn else partial(serve_others, times=times)
+    drive = on_backend(on) if found.spawn else partial(serve_others, times=times)
     _run(console, experiment, lambda: folder, as_json, spawn=found.spawn, drive=drive)
 
 
@@ -198,28 +204,6 @@ def generate(folder: Path, prompts: Sequence[str], sampling: Sampling, as_json: 
         with spinner(console, "generating"):
             text = generator.continued(prompt)
         click.echo(dumps({"prompt": prompt, "text": text}) if as_json else text)
-
-
-def compare(folders: list[Path], out: Path, as_json: bool) -> None:
-    """See the command of this name."""
-    from experiments.report import write_comparison
-
-    rows = [{"run": read.name, **vars(read.summary)} for read in map(read_run, folders)]
-    page = write_comparison(folders, out)
-    if as_json:
-        click.echo(dumps([{**row, "final": dict(row["final"])} for row in rows], indent=2))
-        return
-    columns = ("run", "status", "method", "rounds", "bytes_up", "bytes_down", "airtime_s", "wall_s")
-    table = Table(*columns, "measured")
-    for row in rows:
-        final = row["final"]
-        table.add_row(
-            *(str(row[name]) for name in columns),
-            next((metric_text(name, final[name]) for name in JUDGES if name in final), ""),
-        )
-    console = plain_console()
-    console.print(table)
-    console.print(str(page), soft_wrap=True)
 
 
 def list_rows(what: str, as_json: bool) -> None:

@@ -1,10 +1,13 @@
 """Runs of the command line: with `splitfl join` processes on this machine as clients, or those of others."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from experiments.live.radio_record import RadioRecorder
+from splitfl.cluster.ray_clients import clients_on
 from splitfl.config import RunConfig
 from splitfl.controller.dry_run import controller_for
 from splitfl.runtime.clients import Clients, StartClients
@@ -12,6 +15,7 @@ from splitfl.runtime.message_times import MessageTimes
 from splitfl.runtime.run import run
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import Ended, NewFolder, serve
+from splitfl.runtime.simulated_clients import OpenClients, in_this_thread
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import join_arguments, own_transport, transport
 from testbed.live import LiveClients, Network
@@ -21,7 +25,12 @@ JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
 """Runs this installation's command line; -P keeps an `experiments` of the working directory out."""
 
 
-def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
+def run_here(
+    experiment: Experiment,
+    new_folder: NewFolder,
+    screen: Screen,
+    open_clients: OpenClients = in_this_thread,
+) -> Ended:
     """Runs server and clients on this machine, over the transport of the settings."""
     radios = RadioRecorder()
     ended = run(
@@ -32,6 +41,7 @@ def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> E
         start_clients=clients_of(experiment.config),
         open_carrier=radios.open_carrier,
         open_radio=radios.open_server_radio,
+        open_clients=open_clients,
     )
     return radios.saved(ended)
 
@@ -50,6 +60,11 @@ def serve_others(
         open_radio=radios.open_server_radio,
     )
     return radios.saved(ended)
+
+
+def on_backend(on: str | None) -> Callable[..., Ended]:
+    """`run_here`, with simulated clients on the backend of this name, if given; see `clients_on`."""
+    return run_here if on is None else partial(run_here, open_clients=clients_on(on))
 
 
 def clients_of(config: RunConfig, live: Network | None = None) -> StartClients:

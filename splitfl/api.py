@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from splitfl.cluster.ray_clients import clients_on
 from splitfl.comparison.backends import backend_of
 from splitfl.comparison.compare import Comparison, PlannedCosts, compare_methods, plan_methods
 from splitfl.comparison.entrants import labels_of
@@ -21,6 +22,7 @@ from splitfl.run_folder.read import RunRecord, read_run
 from splitfl.runtime.notebook_screen import NotebookScreen
 from splitfl.runtime.run import run_in_one_process
 from splitfl.runtime.screen import Screen, Silent
+from splitfl.runtime.simulated_clients import in_this_thread
 from splitfl.runtime.terminal import plain_console
 from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
@@ -37,6 +39,7 @@ def run(
     *,
     out: str | os.PathLike[str] = "runs",
     screen: Screen | None = None,
+    on: str | None = None,
     **overrides: Any,
 ) -> RunRecord:
     """Runs an experiment in this process and thread, and reads the folder that it leaves in `out`.
@@ -44,7 +47,8 @@ def run(
     `experiment` is the path of a TOML or JSON file, or its tables; `overrides` are tables or, by `**`,
     dotted keys, put over it. Server and clients exchange the same frames as over a network: whatever the
     experiment's [transport] says is left aside. `screen` is told of the progress: by default a progress
-    display in a notebook or on a terminal, else nothing; `splitfl.Silent()` shows nothing anywhere.
+    display in a notebook or on a terminal, else nothing; `splitfl.Silent()` shows nothing anywhere. With `on`
+    the clients are computed by processes of a Ray cluster, `ray[:ADDRESS]`.
 
     >>> result = splitfl.run(experiment, federation={"rounds": 1}, **{"train.seed": 7})
     >>> result.metrics["round"]
@@ -59,6 +63,7 @@ def run(
     Raises ConfigError, DataError or ModelMissing for an experiment that cannot run, Diverged for one whose
     numbers are no longer finite.
     """
+    open_clients = in_this_thread if on is None else clients_on(on)
     config = resolved(_settings(experiment, overrides))
     site = Experiment.of(config)
     name = _name(experiment, as_dict(config))
@@ -66,7 +71,9 @@ def run(
         FolderOnDemand(Path(out), name, site.config, command="splitfl.run") as new_folder,
         nullcontext(screen) if screen is not None else _screen_of(site) as shown,
     ):
-        folder, _ = run_in_one_process(site, new_folder, shown, controller_for=controller_for)
+        folder, _ = run_in_one_process(
+            site, new_folder, shown, controller_for=controller_for, open_clients=open_clients
+        )
     return read_run(folder)
 
 

@@ -63,21 +63,6 @@ class SchemeLookup:
         step -= self.first_step
         return self.efficiency_at_step.take(step, mode="clip")
 
-    def worth(self, ratio: Array, full_power_groups: Array, groups: int) -> Array:
-        """The capacity that the n-th group adds, relative to the first: (..., groups, U).
-
-        `ratio` (..., U) is the mean SINR of a group at full group power, and `full_power_groups` the number
-        of groups that can have it at once; more groups share the sender's power. Capacity is log(1 + ratio),
-        limited at the threshold of the fastest scheme; below that of the slowest, a group adds nothing.
-        """
-        number_N = np.arange(1.0, groups + 1.0)[:, None]
-        each = ratio[..., None, :] * np.minimum(1.0, full_power_groups[..., None, :] / number_N)
-        total = number_N * np.log1p(np.minimum(each, self.threshold_I[-1]))
-        first = np.maximum(total[..., :1, :], np.finfo(np.float64).tiny)
-        added = np.diff(total, axis=-2, prepend=0.0) / first
-        is_full = number_N <= full_power_groups[..., None, :] * (1.0 + 1e-9)
-        return np.where(is_full, 1.0, np.where(each < self.threshold_I[0], 0.0, np.maximum(added, 0.0)))
-
 
 def _steps(ratio: Array) -> NDArray[np.int64]:
     return ratio.view(np.int64) >> 44

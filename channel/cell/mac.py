@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from channel.cell.allocation import SlotAllocation
 from channel.cell.backlog import Backlog
 from channel.cell.blocks import Blocks, IntArray, Transmissions
-from channel.cell.outer_loop import OuterLoopMargins
+from channel.cell.grants import GrantAllocator, columns_per_queue
 from channel.cell.parameters import CellParameters
-from channel.cell.power_limits import PowerLimits
 from channel.core.arrays import Array
 from channel.core.link import DIRECTIONS
 from channel.propagation.directions import BothDirections
@@ -45,22 +44,9 @@ class Mac:
         self._users = directions.users
         self._queues = len(DIRECTIONS) * self._users
         self._in_coverage_Q = None if out_Q is None or not out_Q.any() else np.append(~out_Q, False)
-        self._margins = OuterLoopMargins(parameters, self._queues + 1)
-        self._mean_bps = np.zeros(self._queues + 1)
-        self._mean_DU = self._mean_bps[:-1].reshape(len(DIRECTIONS), self._users)
-        self._mean_grant = 0
-        self._turn = np.zeros((len(DIRECTIONS), 1), dtype=np.int64)
+        self._allocator = GrantAllocator(parameters, directions)
         self._columns = len(DIRECTIONS) * parameters.groups
-        # The queue of each user in each column; after them, for any user, the queue that stays empty.
-        first_C = np.repeat(np.arange(len(DIRECTIONS)) * self._users, parameters.groups)
-        empty_U = np.full(self._users, self._queues)
-        self._queue_at = np.append(first_C[:, None] + np.arange(self._users), empty_U)
-        self._begin_C = np.arange(self._columns) * self._users
         self._reported_together = max(_REPORTS // (self._columns * self._users), 1)
-        self._no_column = self._columns * self._users
-        self._keep = float(np.exp(-parameters.grant_s / parameters.window_s))
-        self._share = (1.0 - self._keep) / parameters.grant_s
-        self._power_limits = PowerLimits(parameters, directions)
         self._in_flight = self._nothing = Blocks.none(parameters.groups, parameters.harq.max_tries)
 
     def next_busy(self, grant: int) -> int | None:
@@ -115,8 +101,7 @@ class Mac:
         slots = self._parameters.grant_slots
         begin, end, report_GDFU, rate_GDFU = 0, 0, np.empty(0), np.empty(0)
         free_GC = np.asarray(free_RC.reshape(count, slots, -1).any(axis=1))
-        begin_GC = np.where(free_GC, self._begin_C, self._no_column)
-        free_GD1 = free_GC.reshape(count, len(DIRECTIONS), -1).sum(axis=2, keepdims=True)
+        place_GC, free_GD1 = self._allocator.places(free_GC)
         for at in range(count):
             self._backlog.ready(first + at)
             waiting = np.count_nonzero(self._backlog.left_Q)
@@ -125,13 +110,12 @@ class Mac:
             if at >= end:
                 begin, end = at, min(at + self._reported_together, count)
                 report_GDFU, rate_GDFU = self._reported(first + begin, end - begin)
-            self._margins.apply_feedback(first + at)
+            self._allocator.margins.apply_feedback(first + at)
             report_DFU, rate_DFU = report_GDFU[at - begin], rate_GDFU[at - begin]
             if waiting < self._queues:
                 waits_Q = self._backlog.left_Q[:-1] > 0.0
                 rate_DFU = rate_DFU * waits_Q.reshape(len(DIRECTIONS), 1, self._users)
-            granted = self._granted(first + at, report_DFU, rate_DFU, begin_GC[at])
-            self._turn += free_GD1[at]
+            granted = self._allocator.allocate(first + at, report_DFU, rate_DFU, place_GC[at], free_GD1[at])
             rows = slice(at * slots, (at + 1) * slots)
             self._fill(*granted, free_RC[rows], rows.start, plan)
 
@@ -153,42 +137,6 @@ class Mac:
         opened = [self._parameters.duplex.is_open(direction, slot_R) for direction in DIRECTIONS]
         return np.repeat(np.stack(opened, axis=1), self._parameters.groups, axis=1)
 
-    def _granted(
-        self, grant: int, report_DFU: Array, rate_DFU: Array, begin_C: IntArray
-    ) -> tuple[IntArray, IntArray, IntArray]:
-        """The queue (C,), the scheme (C,) and the number of columns of that queue (C,) for every column.
-
-        `begin_C` is the offset of a column's users in `_queue_at`, or its end if the column is not free.
-        """
-        self._forget(grant)
-        self._power_limits.look_up(grant)
-        place_C, queue_C = self._chosen(rate_DFU, begin_C, None)
-        groups_C = _columns_per_queue(queue_C)
-        if self._power_limits.is_overfull(queue_C, groups_C):
-            # A column that is not free belongs to no queue and uses no power.
-            is_free_DF1 = (begin_C < self._no_column).reshape(len(DIRECTIONS), -1, 1)
-            rate_DFU = rate_DFU * (is_free_DF1 | ~self._power_limits.is_limited_D11)
-            place_C, queue_C = self._chosen(rate_DFU, begin_C, self._power_limits.worth(report_DFU))
-            groups_C = _columns_per_queue(queue_C)
-        reported_C = report_DFU.reshape(-1)[place_C]
-        return queue_C, self._scheme(reported_C, queue_C, groups_C), groups_C
-
-    def _chosen(
-        self, rate_DFU: Array, begin_C: IntArray, worth_DNU: Array | None
-    ) -> tuple[IntArray, IntArray]:
-        """For every column the flat index in `rate_DFU` of its user, and its queue or the empty one."""
-        choose = self._parameters.scheduler.choose
-        winner_C = choose(rate_DFU, self._mean_DU, self._turn, worth_DNU).reshape(-1)
-        if worth_DNU is not None:
-            begin_C = np.where(winner_C < 0, self._no_column, begin_C)
-            winner_C = np.maximum(winner_C, 0)
-        place_C = self._begin_C + winner_C
-        queue_C = self._queue_at[begin_C + winner_C]
-        rate_C = rate_DFU.reshape(-1)[place_C]
-        if np.count_nonzero(rate_C) < rate_C.size:
-            queue_C[rate_C == 0.0] = self._queues
-        return place_C, queue_C
-
     def _fill(
         self,
         queue_C: IntArray,
@@ -199,38 +147,20 @@ class Mac:
         allocation: SlotAllocation,
     ) -> None:
         """Fills new blocks in the slots of a grant from the queues."""
-        left_Q, sent_Q, mean_Q = self._backlog.left_Q, self._backlog.sent_Q, self._mean_bps
+        left_Q, sent_Q = self._backlog.left_Q, self._backlog.sent_Q
         for row, free_C in enumerate(free_SC, start=first):
             mine_C, mine_groups_C = queue_C, groups_C
             if len(free_SC) > 1:  # a grant of one slot has free columns only
                 mine_C = np.where(free_C, queue_C, self._queues)
-                mine_groups_C = _columns_per_queue(mine_C)
+                mine_groups_C = columns_per_queue(mine_C)
             left_C, place_C = left_Q[mine_C], sent_Q[mine_C]
             payload_C = np.minimum(left_C, self._parameters.payload_bits(scheme_C, mine_groups_C))
             # A queue with several columns is written several times with equal values.
             left_Q[mine_C] = left_C - payload_C
             sent_Q[mine_C] = place_C + payload_C
-            mean_Q[mine_C] += self._share * payload_C
+            self._allocator.add_payload(mine_C, payload_C)
             allocation.queue_RC[row], allocation.scheme_RC[row] = mine_C, scheme_C
             allocation.payload_RC[row], allocation.place_RC[row] = payload_C, place_C
-
-    def _forget(self, grant: int) -> None:
-        """Decays the mean rates to the start of this grant."""
-        if grant > self._mean_grant:
-            self._mean_bps *= self._keep ** (grant - self._mean_grant)
-            self._mean_grant = grant
-
-    def _scheme(self, reported_C: Array, queue_C: IntArray, groups_C: IntArray) -> IntArray:
-        """The fastest scheme (C,) for the capacity-averaged SINR of a queue's groups, less its margin.
-
-        At least the slowest scheme is chosen whatever the margin, which otherwise could never recover.
-        """
-        # With more groups than its power fills, a queue spreads the power over them.
-        spread_C = reported_C * (self._power_limits.full_power_groups_Q[queue_C] / groups_C)
-        growth_C = np.log1p(np.minimum(reported_C, spread_C))
-        total_C = np.bincount(queue_C, growth_C)[queue_C]
-        level_C = np.expm1(total_C / groups_C) / self._margins.of(queue_C)
-        return self._parameters.scheme_lookup.scheme(level_C)
 
     def _filled(self, first: int, allocation: SlotAllocation) -> Blocks:
         """First transmissions: one block for each slot and queue with payload."""
@@ -268,7 +198,7 @@ class Mac:
         is_arq = parameters.harq.combining == "arq"
         uniform_T = self._directions.uniform("again", sent.slot_T, sent.queue_T) if is_arq else sent.uniform_T
         decoded_T = uniform_T >= rate_T
-        self._margins.queue_feedback(sent, decoded_T)
+        self._allocator.margins.queue_feedback(sent, decoded_T)
         is_last = sent.tries_T + 1 >= parameters.harq.max_tries
         self._fly(sent, np.flatnonzero(~decoded_T & ~is_last))
         return Transmissions(
@@ -298,8 +228,3 @@ class Mac:
         delay = self._parameters.round_trip_grants * self._parameters.grant_slots
         later = replace(kept, slot_T=kept.slot_T + delay, tries_T=kept.tries_T + 1)
         self._in_flight = self._in_flight.followed_by(later)
-
-
-def _columns_per_queue(queue_C: IntArray) -> IntArray:
-    """For each column, the number of columns of its queue."""
-    return np.bincount(queue_C)[queue_C]

@@ -29,9 +29,9 @@ class Scheduler(Protocol):
 
         `rate_FU` (..., F, U) is the rate of a user in a group, 0 without data or a feasible scheme; `mean_U`
         (..., U) its mean rate so far; `turn` (or (..., 1)) the number of groups allocated so far. `worth_NU`
-        (..., N, U) is the value of a user's n-th group relative to its first: below 1 if its power is spread
-        over several groups, 0 if spread too thinly; None means 1 throughout. With `worth_NU`, a group
-        without value to any user is -1.
+        (N, U), for one slot of one direction, is the value of a user's n-th group relative to its first:
+        below 1 if its power is spread over several groups, 0 if spread too thinly; None means 1 throughout.
+        With `worth_NU`, a group without value to any user may be -1.
         """
         ...
 
@@ -47,14 +47,11 @@ class RoundRobin:
         count = can_send.sum(axis=-1, keepdims=True)
         # Users who can send come first, in order; the others are never reached.
         order = np.argsort(~can_send, axis=-1, kind="stable")
+        if worth_NU is not None and (worth_NU <= 0.0).any():
+            users = order[: int(count[0])].tolist()
+            return _allocated_in_turn(rate_FU, users, int(np.reshape(turn, ())), worth_NU)
         place = (turn + np.arange(rate_FU.shape[-2])) % np.maximum(count, 1)
-        winner = np.take_along_axis(order, place, axis=-1)
-        if worth_NU is not None:
-            turns = np.broadcast_to(np.reshape(turn, (*np.shape(turn)[:-1],)), rate_FU.shape[:-2])
-            for at in _where_scarce(worth_NU <= 0.0):
-                users = order[at][: int(count[at][0])].tolist()
-                winner[at] = _allocated_in_turn(rate_FU[at], users, int(turns[at]), worth_NU[at])
-        return winner
+        return np.take_along_axis(order, place, axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,32 +80,35 @@ class MaximumRate:
 
 def _best(value_FU: Array, worth_NU: Array | None) -> IntArray:
     """The user (..., F) of highest value for each group, given the groups it already has."""
-    winner: IntArray = np.asarray(value_FU.argmax(axis=-1))
     if worth_NU is not None:
-        for at in _where_scarce(worth_NU < 1.0):
-            winner[at] = _allocated_greedily(value_FU[at], worth_NU[at])
-    return winner
-
-
-def _where_scarce(is_scarce_NU: NDArray[np.bool_]) -> list[tuple[int, ...]]:
-    return [tuple(at) for at in np.argwhere(is_scarce_NU.any(axis=(-2, -1))).tolist()]
+        return _allocated_greedily(value_FU, worth_NU)
+    return np.asarray(value_FU.argmax(axis=-1))
 
 
 def _allocated_greedily(value_FU: Array, worth_NU: Array) -> IntArray:
     """Greedy allocation, highest value first: optimal if `worth_NU` decreases in N."""
     groups, users = value_FU.shape
-    winner_F, count_U = np.full(groups, -1), [0] * users
-    open_FU, now_FU = value_FU.copy(), value_FU * worth_NU[0]
+    winner_F, count_U = [-1] * groups, [0] * users
+    now_FU = value_FU * worth_NU[0]
+    best_F = now_FU.argmax(axis=1).tolist()
+    most_F = now_FU[np.arange(groups), best_F].tolist()
     for _ in range(groups):
-        group, user = divmod(int(now_FU.argmax()), users)
-        if now_FU[group, user] <= 0.0:
+        most = max(most_F)
+        if most <= 0.0:
             break
-        winner_F[group] = user
-        open_FU[group] = now_FU[group] = 0.0
-        count_U[user] += 1
-        if count_U[user] < groups:
-            now_FU[:, user] = open_FU[:, user] * worth_NU[count_U[user], user]
-    return winner_F
+        group = most_F.index(most)
+        user = winner_F[group] = best_F[group]
+        most_F[group] = 0.0
+        count = count_U[user] = count_U[user] + 1
+        before, after = worth_NU[count - 1 : count + 1, user].tolist() if count < groups else (0.0, 0.0)
+        if before == after:
+            continue
+        now_FU[:, user] = value_FU[:, user] * after
+        for row, winner in enumerate(winner_F):
+            if winner < 0 and (best_F[row] == user or after > before):
+                best_F[row] = int(now_FU[row].argmax())
+                most_F[row] = float(now_FU[row, best_F[row]])
+    return np.asarray(winner_F)
 
 
 def _allocated_in_turn(rate_FU: Array, users: list[int], turn: int, worth_NU: Array) -> IntArray:

@@ -53,6 +53,8 @@ LOOPS: Final[Mapping[str, Callable[[LoopInputs], Rounds]]] = {
     "hiso": forward_loops.hiso,
     "fedkseed": forward_loops.fedkseed,
     "spry": forward_loops.spry,
+    "diloco": loops.diloco,
+    "dp": loops.data_parallel,
 }
 """Plain loops by method; methods without one are not measured."""
 

@@ -84,9 +84,9 @@ def compare(
     if (methods is None) == (not folders):
         raise click.UsageError("give either RUN folders or --methods A,B,C")
     if methods is None:
-        from experiments import commands
+        from experiments.compare.existing_runs import compare_runs
 
-        commands.compare(list(folders), out or Path("comparison.html"), as_json)
+        compare_runs(list(folders), out or Path("comparison.html"), as_json)
         return
     from experiments.cli import preflight
 

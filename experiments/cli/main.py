@@ -19,7 +19,7 @@ from experiments.cli.imports import without_collections
 from experiments.cli.join import join
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
-from experiments.cli.options import AS_JSON, DATA, MESSAGE_TIMES, OUT, SET, with_data
+from experiments.cli.options import AS_JSON, DATA, MESSAGE_TIMES, ON, OUT, SET, with_data
 from experiments.cli.radio import radio
 from experiments.cli.scenario import scenario
 from experiments.cli.testbed import testbed
@@ -77,6 +77,7 @@ testbed.add_command(template)
     metavar="SCENARIO",
     help="Samples of a modulated waveform over the channel of a scenario, between namespaces (root).",
 )
+@ON
 @AS_JSON
 @reports_errors
 def run(
@@ -86,6 +87,7 @@ def run(
     out: Path,
     live: bool,
     radio: str | None,
+    on: str | None,
     as_json: bool,
 ) -> None:
     """Run an experiment on this machine: PRESET is a name of `splitfl list presets` or a .toml file.
@@ -96,8 +98,8 @@ def run(
     from experiments.cli import preflight
 
     chosen = with_data(overrides, data)
-    if live and radio is not None:
-        raise click.UsageError("give one of --live and --radio")
+    if live + (radio is not None) + (on is not None) > 1:
+        raise click.UsageError("give one of --live, --radio and --on")
     if live or radio is not None:
         preflight.check_air(preset, chosen, radio=radio)
     else:
@@ -105,7 +107,7 @@ def run(
     with without_collections():
         from experiments import commands
 
-    commands.run(preset, chosen, out, as_json, live=live, radio=radio)
+    commands.run(preset, chosen, out, as_json, live=live, radio=radio, on=on)
 
 
 @main.command()
@@ -148,10 +150,11 @@ def serve(
 
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@ON
 @AS_JSON
 @MESSAGE_TIMES
 @reports_errors
-def resume(folder: Path, as_json: bool, message_times: Path | None) -> None:
+def resume(folder: Path, on: str | None, as_json: bool, message_times: Path | None) -> None:
     """Continue an interrupted run from its last checkpoint, bit for bit.
 
     A server listens on its former port again, where its clients reconnect.
@@ -159,7 +162,7 @@ def resume(folder: Path, as_json: bool, message_times: Path | None) -> None:
     with without_collections():
         from experiments import commands
 
-    commands.resume(folder, as_json, message_times)
+    commands.resume(folder, as_json, message_times, on=on)
 
 
 @main.command(name="eval")

@@ -24,6 +24,12 @@ OUT = click.option(
     help="The parent of run folders.",
 )
 AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
+ON = click.option(
+    "--on",
+    metavar="BACKEND",
+    help="Compute the clients of transport inproc on a Ray cluster: ray:HOST:PORT, ray:auto, or ray (of this "
+    "machine).",
+)
 NODES = click.option(
     "--nodes",
     type=click.Path(path_type=Path),

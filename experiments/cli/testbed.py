@@ -1,6 +1,8 @@
 """`splitfl testbed`: slow imports are inside the commands."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -78,11 +80,12 @@ def deploy(
     discard: bool,
 ) -> None:
     """Copy packages, settings, model, data and secrets to the nodes, and install them there."""
-    with without_collections():
-        from experiments.remote import commands
-
     chosen = with_data(overrides, data)
-    commands.deploy(preset, nodes, chosen, transport, wheel, image=image, discard=discard)
+    with _alone(nodes, "deploy", "repeat it, or `splitfl testbed down` removes what was copied"):
+        with without_collections():
+            from experiments.remote import commands
+
+        commands.deploy(preset, nodes, chosen, transport, wheel, image=image, discard=discard)
 
 
 @testbed.command()
@@ -95,17 +98,11 @@ def run(nodes: Path, again: bool) -> None:
     The run does not depend on this command: if it is interrupted, start it again. Programs that a reboot
     has ended are restarted as [fault_tolerance] permits.
     """
-    with without_collections():
-        from experiments.remote import commands
+    with _alone(nodes, "run", "the nodes continue: `splitfl testbed run` shows them again, `down` ends them"):
+        with without_collections():
+            from experiments.remote import commands
 
-    try:
-        code = commands.run(nodes, again=again)
-    except KeyboardInterrupt:
-        stop(
-            "interrupted; the nodes continue: `splitfl testbed run` shows them again, `down` ends them",
-            FAILED,
-        )
-    sys.exit(code)
+        sys.exit(commands.run(nodes, again=again))
 
 
 @testbed.command()
@@ -125,17 +122,36 @@ def status(nodes: Path, as_json: bool) -> None:
 @reports_errors
 def collect(nodes: Path, out: Path) -> None:
     """Merge logs, versions, clocks and results of all nodes into one run folder with a report."""
-    with without_collections():
-        from experiments.remote import commands
+    with _alone(nodes, "collect", "repeat it"):
+        with without_collections():
+            from experiments.remote import commands
 
-    sys.exit(commands.collect(nodes, out))
+        sys.exit(commands.collect(nodes, out))
 
 
 @testbed.command()
 @NODES
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Leave out nodes that cannot be reached any more, as after the end of a reservation.",
+)
 @reports_errors
-def down(nodes: Path) -> None:
+def down(nodes: Path, forget: bool) -> None:
     """End all programs on the nodes and remove everything that was deployed."""
-    from experiments.remote import commands
+    with _alone(nodes, "down", "repeat it to remove the rest"):
+        from experiments.remote import commands
 
-    commands.down(nodes)
+        commands.down(nodes, forget=forget)
+
+
+@contextmanager
+def _alone(nodes: Path, command: str, if_interrupted: str) -> Iterator[None]:
+    """Excludes other commands on this inventory; says how to continue after an interrupt."""
+    from testbed.remote.exclusive import exclusively
+
+    try:
+        with exclusively(nodes, command):
+            yield
+    except KeyboardInterrupt:
+        stop(f"interrupted; {if_interrupted}", FAILED)

@@ -3,11 +3,12 @@
 torch and matplotlib are imported only after the inventory and the nodes have been checked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from experiments import presets
 from experiments.cli.exits import DONE, FAILED
@@ -18,17 +19,25 @@ from experiments.remote.tables import (
     plan_table,
     status_table,
     version_lines,
+    warning_lines,
 )
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.json_text import dumps
 from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.setup.experiment_file import as_dict
+from testbed.colosseum.rf_scenarios import check_rf_nodes
 from testbed.inventory.load import load
-from testbed.inventory.nodes import SERVER, Inventory
+from testbed.inventory.nodes import SERVER, Inventory, Node
 from testbed.remote import collect as collecting
 from testbed.remote import deploy as deploying
-from testbed.remote.deployment import Deployment, DeploymentFolder, check_clients
+from testbed.remote.deployment import (
+    Deployment,
+    DeploymentFolder,
+    check_clients,
+    check_folders,
+    local_data,
+)
 from testbed.remote.down import down as remove_all
 from testbed.remote.fleet import Fleet, succeeded
 from testbed.remote.hooks import run_hook
@@ -62,10 +71,10 @@ def plan(
     else:
         out = plain_console()
         out.print(plan_table(inventory, found))
-        for line in plan_lines(found):
+        for line in plan_lines(inventory, found):
             out.print(line, soft_wrap=True)
-    for node, reason in lacking.items():
-        console.print(f"{node}: {reason}", style="yellow", soft_wrap=True)
+    for line in (*warning_lines(found), *(f"{node}: {reason}" for node, reason in lacking.items())):
+        console.print(line, style="yellow", soft_wrap=True)
     return FAILED if found.is_too_short or lacking else DONE
 
 
@@ -82,11 +91,13 @@ def deploy(
     """Deploys, with a line for each step of each node."""
     console, inventory, session = plain_console(stderr=True), load(nodes), DeploymentFolder(nodes)
     _check_early(preset, overrides, inventory)
-    for hook in (*(("prepare_image", "load_image") if image else ()), "start_radio"):
+    session.check_places(inventory)
+    for hook in ("prepare_image", "load_image") if image else ():
         run_hook(inventory.hooks, hook, nodes)
     with Fleet(inventory.members) as fleet:
         fleet.need_all()
         succeeded("cannot run splitfl", deploying.lacking_packages(fleet))
+        run_hook(inventory.hooks, "start_radio", nodes)
         if discard:
             fleet.all("not reset", lambda link: link.work("reset"))
         else:
@@ -95,6 +106,8 @@ def deploy(
             choice = choose_transport(inventory, transport)
         console.print(f"transport {choice.transport}: {choice.why}", soft_wrap=True)
         short, config = _experiment(preset, [*overrides, *choice.settings(inventory)])
+        check_transport(as_dict(config)["transport"])
+        local_data(config.task.data)
         with spinner(console, "building the wheel"):
             built = wheel.absolute() if wheel else wheel_of_this_code(session.folder / "wheel")
         link = fleet.links[inventory.server.name]
@@ -102,7 +115,6 @@ def deploy(
         host = link.ask("bind", address=inventory.server.address, peer=peer)["address"]
         routes = {pair.client: pair.route for pair in choice.examination.pairs}
         deployment = Deployment.of(short, config, inventory, choice.transport, host, built, routes)
-        check_transport(deployment)
 
         def say(node: str, what: str) -> None:
             console.print(f"  {node}: {what}", soft_wrap=True)
@@ -115,14 +127,17 @@ def run(nodes: Path, *, again: bool) -> int:
     """Runs and watches until the server ends; the exit code is FAILED unless it is done."""
     console, inventory, session = plain_console(stderr=True), load(nodes), DeploymentFolder(nodes)
     deployment = session.deployment()
-    run_hook(inventory.hooks, "start_channel", nodes)
+    session.check_unchanged(inventory)
     with Fleet(inventory.members) as fleet:
         if again:
             fleet.need_all()
             _check_collected(statuses(fleet), session)
             fleet.all("not reset", lambda link: link.work("reset"))
-        with NodesScreen(console, inventory, deployment.rounds) as screen:
-            remote = RemoteRun(fleet, inventory, deployment, session, screen.note)
+        screen = NodesScreen(console, inventory, deployment.rounds)
+        remote = RemoteRun(fleet, inventory, deployment, session, screen.note)
+        if not remote.is_running():
+            run_hook(inventory.hooks, "start_channel", nodes)
+        with screen:
             remote.start()
             found: list[NodeStatus] = []
             for found in remote.watch():
@@ -158,6 +173,7 @@ def collect(nodes: Path, out: Path) -> int:
     """Collects into one folder with its report; the exit code is FAILED if a node is missing."""
     console, inventory, session = plain_console(stderr=True), load(nodes), DeploymentFolder(nodes)
     deployment = session.deployment()
+    session.check_unchanged(inventory)
     with Fleet(inventory.members) as fleet:
         found = collecting.collect(fleet, inventory, deployment, session, out)
     folder = found.folder
@@ -174,13 +190,23 @@ def collect(nodes: Path, out: Path) -> int:
     return FAILED if found.missing else DONE
 
 
-def down(nodes: Path) -> None:
-    """Removes everything from the nodes and from this machine."""
-    console, inventory = plain_console(stderr=True), load(nodes)
-    run_hook(inventory.hooks, "stop_channel", nodes)
-    with Fleet(inventory.members) as fleet:
-        for name, removed in remove_all(fleet, DeploymentFolder(nodes)).items():
+def down(nodes: Path, *, forget: bool) -> None:
+    """Removes everything from the nodes of the inventory and of the last `deploy`, and from this machine."""
+    console, inventory, session = plain_console(stderr=True), load(nodes), DeploymentFolder(nodes)
+    members = {node.name: node for node in (*inventory.members, *session.nodes())}
+    try:
+        run_hook(inventory.hooks, "stop_channel", nodes)
+    finally:
+        _remove(members.values(), session, console, forget=forget)
+
+
+def _remove(members: Iterable[Node], session: DeploymentFolder, console: Console, *, forget: bool) -> None:
+    with Fleet(members) as fleet:
+        gone = dict(fleet.unreachable)
+        for name, removed in remove_all(fleet, session, forget=forget).items():
             console.print(f"  {name}: {'removed' if removed else 'nothing was there'}", soft_wrap=True)
+        for name, reason in gone.items():
+            console.print(f"  {name}: forgotten, whatever is there: {reason}", style="yellow", soft_wrap=True)
 
 
 def _check_early(preset: str, overrides: Sequence[str], inventory: Inventory) -> None:
@@ -191,6 +217,8 @@ def _check_early(preset: str, overrides: Sequence[str], inventory: Inventory) ->
                 f"--set {override}: the inventory has addresses and ports, and --transport chooses"
             )
     check_clients(presets.without_learning(preset, overrides), inventory)
+    check_folders(inventory)
+    check_rf_nodes(inventory)
 
 
 def _experiment(preset: str, overrides: Sequence[str]) -> tuple[str, RunConfig]:
@@ -222,8 +250,10 @@ def _plan_json(inventory: Inventory, found: RunPlan) -> dict[str, Any]:
         {**vars(pair), "transport": own}
         for pair, own in zip(choice.examination.pairs, choice.clients, strict=True)
     ]
-    nodes = [{"node": node.name, "role": node.role, "address": node.address} for node in inventory.nodes]
+    shown = ("role", "address", "ssh", "radio", "rf_node")
+    nodes = [{"node": node.name, **{key: getattr(node, key) for key in shown}} for node in inventory.nodes]
     own: dict[str, Any] = {"transport": choice.transport, "why": choice.why, "costs": dict(found.costs)}
+    own |= {"scenario": vars(inventory.scenario)}
     own |= {"transfer_s": found.transfer_s, "duration_s": found.duration_s, "reserved_s": found.reserved_s}
     return {"nodes": nodes, "pairs": pairs, **own, "is_too_short": found.is_too_short}
 

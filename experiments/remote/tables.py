@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitfl.core.quantities import bytes_text, seconds_text
+from testbed.doctor.findings import OWN_NAME, WARNING
 from testbed.inventory.nodes import NO_ROLE, SERVER, Inventory
 from testbed.remote.plan import RunPlan
 from testbed.remote.status import NodeStatus
@@ -22,31 +23,39 @@ _COSTS = {
 
 
 def plan_table(inventory: Inventory, plan: RunPlan) -> Table:
-    """A row for each node: role, address, ssh name, radio, and its route and transports to the server."""
+    """A row for each node: role, address, ssh name, radio, and its route and transports to the server.
+
+    Columns that no node has anything for are left out.
+    """
     pairs = {pair.client: pair for pair in plan.choice.examination.pairs}
-    table = Table(
-        "node", "role", "address", "reached by", "radio", "RF node", "server at", "transports to it"
-    )
+    rows = []
     for node in inventory.nodes:
         pair = pairs.get(node.name)
-        table.add_row(
-            node.name,
-            _role(inventory, node.name),
-            node.address,
-            node.ssh or (f"lab {node.lab}" if node.lab else "this machine"),
-            node.radio,
-            str(node.rf_node or ""),
-            pair.route if pair else "",
-            (", ".join(pair.works) or "none") if pair else "",
-        )
+        row = {
+            "node": node.name,
+            "role": _role(inventory, node.name),
+            "address": node.address,
+            "reached by": node.ssh or (f"lab {node.lab}" if node.lab else "this machine"),
+            "radio": node.radio,
+            "RF node": str(node.rf_node or ""),
+            "server at": pair.route if pair else "",
+            "transports to it": (", ".join(pair.works) or "none") if pair else "",
+        }
+        rows.append(row)
+    table, used = Table(), [name for name in rows[0] if any(row[name] for row in rows)]
+    for name in used:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(row[name] for name in used))
     return table
 
 
-def plan_lines(plan: RunPlan) -> list[str]:
-    """Sentences on the transport, the costs and the reservation."""
+def plan_lines(inventory: Inventory, plan: RunPlan) -> list[str]:
+    """Sentences on the transport, the channel scenario, the costs and the reservation."""
     costs = {name: show(plan.costs[name]) for name, show in _COSTS.items()}
     lines = [
         f"transport {plan.choice.transport}: {plan.choice.why}",
+        *_scenario_lines(inventory),
         f"{costs['bytes_up']} up and {costs['bytes_down']} down, all clients; {costs['airtime_s']} of "
         f"airtime and {costs['virtual_s']} in all on the experiment's link and at its declared speeds",
     ]
@@ -61,6 +70,21 @@ def plan_lines(plan: RunPlan) -> list[str]:
             f"{seconds_text(plan.duration_s)}, without deploying and collecting"
         )
     return lines
+
+
+def warning_lines(plan: RunPlan) -> list[str]:
+    """What the doctor warns of on each node, as a disk that is nearly full, if it matters to splitfl."""
+    found = (one for one in plan.choice.examination.findings if one.state == WARNING)
+    return [f"{one.node}: {one.check}: {one.detail}" for one in found if one.check != OWN_NAME]
+
+
+def _scenario_lines(inventory: Inventory) -> list[str]:
+    """The channel scenario and the node of the inventory at each of its nodes; none without a scenario."""
+    if not inventory.scenario.id:
+        return []
+    places = sorted((node.rf_node, node.name) for node in inventory.nodes if node.rf_node)
+    mapped = ", ".join(f"node {place} is {name}" for place, name in places) or "no node has an rf_node"
+    return [f"scenario {inventory.scenario.id}: {mapped}"]
 
 
 def status_table(inventory: Inventory, found: Iterable[NodeStatus], rounds: int) -> Table:

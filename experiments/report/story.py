@@ -136,6 +136,9 @@ def learning(run: RunRecord) -> list[str]:
         from splitfl.federation.aggregators import describe  # imports torch
 
         found.append(describe(config.federation.aggregator))
+    if optimiser := run.setting("method").get("outer_optimiser"):
+        rate = run.setting("method.outer_lr")
+        found.append(f"The server took steps on outer gradients by {optimiser!r} with rate {rate:g}.")
     chosen = run.setting("auto.chosen") if "auto" in run.config else []
     return [*found, *(f"The controller chose for {reason}." for reason in chosen)]
 

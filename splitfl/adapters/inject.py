@@ -15,6 +15,7 @@ from splitfl.adapters.residuals import RESIDUALS, put_residuals
 from splitfl.adapters.start import start_tensors
 from splitfl.adapters.targets import check_trained_whole, is_trained_whole, rank_of, refuse_tied, targets
 from splitfl.config import AdapterConfig, SideConfig
+from splitfl.core.default_generator import default_generator
 from splitfl.core.errors import ConfigError
 from splitfl.models.batch_norms import batch_norms, tracked_in
 from splitfl.models.cut import Piece
@@ -42,7 +43,7 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
     for name, side in chosen.items():
         groups[side][name] = rank_of(piece.family, name, adapter, cut)
     piece.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):  # peft draws initial values, which are replaced below
+    with default_generator():  # peft draws initial values, which are replaced below
         for side, ranks in groups.items():
             piece.model.__dict__.pop("peft_config", None)  # of the previous group
             ADAPTERS[side.kind].inject(piece, ranks, side)

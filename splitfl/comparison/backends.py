@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from splitfl.cluster.ray_cluster import LOCAL
 from splitfl.comparison.process_pool import ProcessPool
 from splitfl.comparison.ray_backend import RayBackend
-from splitfl.comparison.ray_cluster import LOCAL
 from splitfl.comparison.runs import Backend
 from splitfl.config import one_of
 from splitfl.core.errors import ConfigError

@@ -3,18 +3,16 @@
 No disk is shared. The runs of a node that dies are repeated on others; an error of splitfl is not retried.
 """
 
-import importlib
 import json
-import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from splitfl.cluster.node_state import NamedFile, files_of
+from splitfl.cluster.ray_cluster import Origin, check_nodes, connected, gpus_of, imported, lack_of_room, nodes
 from splitfl.comparison.folder_archive import pack, unpack
-from splitfl.comparison.node_state import NamedFile, differences, files_of, state
-from splitfl.comparison.ray_cluster import REMEDY, check_nodes, connected, imported, lack_of_room, nodes
 from splitfl.comparison.runs import OnDone, SeedRun, error_of
 from splitfl.config import RunConfig
 from splitfl.config.plugin import value_of
@@ -62,17 +60,14 @@ class RayBackend:
             for need in needs.values():
                 if lack := lack_of_room(found, need):
                     raise ConfigError(lack)
-            here = check_nodes(self._ray, found, files)
-            origin = Origin(
-                state=here, files=files, checked={node["NodeID"] for node in found}, command=command_line()
-            )
+            origin = check_nodes(self._ray, found, files)
             self._execute(runs, needs, origin, on_done)
 
     def _execute(
         self,
         runs: Sequence[SeedRun],
         needs: Mapping[Path, Mapping[str, int]],
-        origin: "Origin",
+        origin: Origin,
         on_done: OnDone,
     ) -> None:
         waiting = {self._submit(run, needs[run.folder], origin): run for run in runs}
@@ -90,9 +85,9 @@ class RayBackend:
             for one in waiting:
                 self._ray.cancel(one, force=True)
 
-    def _submit(self, run: SeedRun, need: Mapping[str, int], origin: "Origin") -> Any:
+    def _submit(self, run: SeedRun, need: Mapping[str, int], origin: Origin) -> Any:
         task = self._ray.remote(num_cpus=need["CPU"], num_gpus=need["GPU"], max_retries=_RETRIES)(run_on_node)
-        return task.remote(json.dumps(as_dict(run.config)), run.folder.name, origin)
+        return task.remote(json.dumps(as_dict(run.config)), run.folder.name, origin, command_line())
 
     def _receive(self, one: Any, folder: Path) -> str | None:
         """Writes the folder of a run that has ended; the run's error, if any."""
@@ -116,26 +111,14 @@ class RayBackend:
                 raise PeerLost(lack)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """What a node needs beside a run's settings: the driver's state, to compare unless it is `checked`."""
-
-    state: Mapping[str, str]
-    files: set[NamedFile]
-    checked: set[str]
-    command: str
-
-
-def run_on_node(settings: str, name: str, origin: Origin) -> tuple[str | None, bytes]:
+def run_on_node(settings: str, name: str, origin: Origin, command: str) -> tuple[str | None, bytes]:
     """In a process of a node: runs the experiment; its error, if any, and the archive of its folder."""
-    node = importlib.import_module("ray").get_runtime_context().get_node_id()
-    joined_later = node not in origin.checked
-    if joined_later and (different := differences(origin.state, state(origin.files))):
-        return f"the Ray node {platform.node()} differs from the driver's: {different}; {REMEDY}", b""
+    if different := origin.difference_here():
+        return different, b""
     quiet()
     with tempfile.TemporaryDirectory(prefix="splitfl-") as parent:
         folder = Path(parent) / name
-        error = error_of(from_dict(json.loads(settings)), folder, origin.command)
+        error = error_of(from_dict(json.loads(settings)), folder, command)
         try:
             return error, pack(folder)
         except WireError as too_large:
@@ -144,10 +127,8 @@ def run_on_node(settings: str, name: str, origin: Origin) -> tuple[str | None, b
 
 def needs_of(config: RunConfig, has_gpus: bool) -> dict[str, int]:
     """The CPUs and GPUs of a run: as many GPUs as the indices of its devices need."""
-    devices = {config.client.device, config.server.device}
-    cuda = [device for device in devices if device.startswith("cuda") or (device == "auto" and has_gpus)]
-    indices = [int(device.partition(":")[2] or 0) for device in cuda]
-    return {"CPU": max(config.client.threads, config.server.threads), "GPU": max(indices, default=-1) + 1}
+    gpus = gpus_of({config.client.device, config.server.device}, has_gpus)
+    return {"CPU": max(config.client.threads, config.server.threads), "GPU": gpus}
 
 
 def check_tracking(config: RunConfig) -> None:

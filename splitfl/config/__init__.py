@@ -12,7 +12,14 @@ from splitfl.config.experiment import RunConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
 from splitfl.config.link import DirectionConfig, LinkConfig, LiveConfig, RadioConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, SideConfig
-from splitfl.config.nodes import SHARDS, DeviceConfig, FaultToleranceConfig, ServerConfig, TransportConfig
+from splitfl.config.nodes import (
+    SHARDS,
+    TENSOR,
+    DeviceConfig,
+    FaultToleranceConfig,
+    ServerConfig,
+    TransportConfig,
+)
 from splitfl.config.plugin import (
     NoSettings,
     PluginTable,
@@ -32,6 +39,7 @@ __all__ = [
     "EXACT",
     "POLICIES",
     "SHARDS",
+    "TENSOR",
     "AdapterConfig",
     "AnalogConfig",
     "AutoConfig",

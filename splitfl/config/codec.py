@@ -77,7 +77,8 @@ class CodecConfig:
     noise far exceeds the quantisation noise of `int4`.
 
     `adapter_up` and `adapter_down` encode the differences of a client's adapters to those that it holds
-    from the server. With `error_feedback` a client adds the error of its last upload to the next one.
+    from the server. With `error_feedback` a client adds the error of its last upload to the next one, times
+    `error_decay`.
     """
 
     activation: str = "none"
@@ -86,8 +87,16 @@ class CodecConfig:
     adapter_up: str = "none"
     adapter_down: str = "none"
     error_feedback: bool = True
+    error_decay: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0.0 < self.error_decay <= 1.0:
+            raise ConfigError(f"codec.error_decay must lie in (0, 1], got {self.error_decay}")
+        if self.error_decay != 1.0 and not self.error_feedback:
+            raise ConfigError(
+                "codec.error_decay is read only with codec.error_feedback: leave it at 1.0, got "
+                f"{self.error_decay}"
+            )
         for kind, name in self.by_kind().items():
             check_codec(f"codec.{kind}", name)
 

@@ -45,7 +45,7 @@ class TaskConfig:
     `max_length` tokens each. `loss_on` of task sft is `answers`, or `all` tokens; `template` turns prompts
     into text: `plain`, `alpaca`, `chat` (the tokenizer's), or `auto` (`alpaca` if rows have an input, else
     `plain`; messages always use the tokenizer's). `limit` and `eval_limit` are the maximum numbers of
-    training and held-out samples (0: all).
+    training and held-out samples (0: all), with tasks corpus and stdlib-source of pieces of up to 16 KiB.
     """
 
     name: str = "stdlib-topics"

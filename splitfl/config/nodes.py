@@ -25,7 +25,9 @@ class DeviceConfig:
         above("flops", self.flops, 0.0)
 
 
-SHARDS: Final = ("none", "fsdp", "stages")
+TENSOR: Final = "tensor"
+"""The value of `server.shard` whose results have other bits than those of one device."""
+SHARDS: Final = ("none", "fsdp", "stages", TENSOR)
 """The ways to divide the server's body among the ranks of torchrun."""
 
 
@@ -35,8 +37,8 @@ class ServerConfig(DeviceConfig):
 
     `shard` divides the frozen weights of a body that is larger than one device among the `ranks` that
     torchrun starts: `fsdp` divides the weights of each block, which are gathered when it is computed; with
-    `stages` each rank has consecutive blocks. A rank that does not take part in a collective operation for
-    `collective_timeout_s` is lost.
+    `stages` each rank has consecutive blocks, with `tensor` a share of each linear module. A rank that does
+    not take part in a collective operation for `collective_timeout_s` is lost.
     """
 
     flops: float = 5e11

@@ -28,13 +28,13 @@ def cached_by_files(read: Reader[P, T]) -> Reader[P, T]:
     cached_read = cast(Callable[Concatenate[Path, Version, P], T], lru_cache(_RESULTS)(of_version))
 
     def cached(folder: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return cached_read(folder, _version(folder), *args, **kwargs)
+        return cached_read(folder, version_of(folder), *args, **kwargs)
 
     update_wrapper(cached, read)
     return cached
 
 
-def _version(folder: Path) -> Version:
+def version_of(folder: Path) -> Version:
     """Name, size, modification time (ns) and inode of each file; empty without the folder."""
     try:
         with os.scandir(folder) as found:

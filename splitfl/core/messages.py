@@ -113,9 +113,13 @@ class Leave:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """An acknowledgement; to a `Begin` under a controller, with the plan of the round."""
+    """An acknowledgement; to a `Begin` under a controller, with the plan of the round.
+
+    `first_batch` is as in `Adapter`.
+    """
 
     plan: Plan | None = None
+    first_batch: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +198,8 @@ class Adapter:
 
     Names of a client's auxiliary network, which is not part of that model, begin with `auxiliary.`.
     `version` counts aggregations. `samples` is an upload's weight in the mean; `losses` are
-    training losses that the client computed. `plan` is as in `Done`.
+    training losses that the client computed. `plan` is as in `Done`. In a reply to `Begin`, `first_batch` is
+    the number of batches of the whole run that were handed out before, where the method counts them.
     """
 
     version: int
@@ -202,6 +207,7 @@ class Adapter:
     samples: int = 0
     losses: tuple[float, ...] = ()
     plan: Plan | None = None
+    first_batch: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,6 +216,7 @@ class AdapterDelta:
 
     `which` is a bit mask (uint8) of the tensors sent, among those of the client in order of their names.
     `tensors` are the parts of their codec, `checksum` (1,) is the CRC-32 of the decoded tensors (int64).
+    `first_batch` is as in `Adapter`.
     """
 
     version: int
@@ -219,9 +226,28 @@ class AdapterDelta:
     tensors: Mapping[str, Tensor]
     samples: int = 0
     losses: tuple[float, ...] = ()
+    first_batch: int = 0
 
 
-Message = Control | Activation | Output | Gradient | Scalars | Adapter | AdapterDelta
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WeightGradients:
+    """The gradients of one data-parallel step, by the names of their tensors in the unsplit model.
+
+    From a client they are those of its batch's mean loss over `labels` labels, in a reply the mean over the
+    clients' labels. `version` is the number of steps that the sender's tensors have taken, in a reply that of
+    these gradients included. A client that missed a step also receives `state`: the tensors and moments from
+    before this step. `samples` and `losses` are as in `Adapter`.
+    """
+
+    version: int
+    gradients: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: int = 0
+    samples: int = 0
+    losses: tuple[float, ...] = ()
+
+
+Message = Control | Activation | Output | Gradient | Scalars | Adapter | AdapterDelta | WeightGradients
 
 
 class Lost:

@@ -16,10 +16,15 @@ class StoredState:
     """A copy of a state, bit for bit."""
 
     def __init__(self, state: State) -> None:
-        data = safetensors.torch.save({name: value.cpu().contiguous() for name, value in state.items()})
+        data = state_bytes(state)
         self._mapping = mmap.mmap(-1, len(data))
         self._mapping.write(data)
 
     def load(self) -> dict[str, Tensor]:
         """The state, in new tensors."""
         return safetensors.torch.load(self._mapping[:])
+
+
+def state_bytes(state: State) -> bytes:
+    """The state as safetensors."""
+    return safetensors.torch.save({name: value.cpu().contiguous() for name, value in state.items()})

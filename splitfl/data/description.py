@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from splitfl.data.classes import near_twins
-from splitfl.data.examples import Examples
 from splitfl.data.loader import TokenCount
-from splitfl.data.pictures import Pictures
+from splitfl.data.samples import Samples
 from splitfl.data.task import Task
 from splitfl.data.text_kinds import Tagged
+from splitfl.data.token_pieces import TokenPieces
 
 _MOST_CLASSES = 20
+_MOST_CLIENTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +25,18 @@ class Description:
     warnings: tuple[str, ...]
 
 
-def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Description:
-    """The files, the samples, the classes with their counts, the tokens and what is cut off."""
+def describe(
+    task: Task, tokens: TokenCount | None, max_length: int, shares: Sequence[Sequence[int]] = ()
+) -> Description:
+    """The files, the samples, the classes with their counts, the tokens and what is cut off.
+
+    Of a corpus of tokens also how many of them each client has, by its pieces in `shares`.
+    """
     corpus = task.corpus
-    samples = f"{len(task.train):,} samples to train on, {len(task.held_out):,} held out"
+    unit = "pieces" if isinstance(task.train, TokenPieces) else "samples"
+    samples = f"{len(task.train):,} {unit} to train on, {len(task.held_out):,} held out"
     if not len(task.train):
-        samples = f"{len(task.held_out):,} samples to measure"
+        samples = f"{len(task.held_out):,} {unit} to measure"
     lines = [*corpus.sources, samples]
     warnings = []
     if corpus.skipped_rows:
@@ -45,9 +52,14 @@ def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Descript
             for name, count in zip(corpus.label_names, counts, strict=True)
             if not count and len(task.train)
         ]
+    if isinstance(task.train, TokenPieces) and shares:
+        lines.append(_token_shares(task.train, shares))
     if tokens is not None:
+        texts = "texts" if unit == "samples" else unit
         learnt = "" if tokens.learnt_tokens is None else _learnt(tokens)
-        lines.append(f"{tokens.tokens:,} tokens in {tokens.texts:,} texts{learnt}{_packed(task, max_length)}")
+        lines.append(
+            f"{tokens.tokens:,} tokens in {tokens.texts:,} {texts}{learnt}{_packed(task, max_length)}"
+        )
         warnings += _answer_warnings(tokens, max_length)
         if tokens.truncated_texts:
             share = tokens.truncated_tokens / tokens.tokens
@@ -59,7 +71,8 @@ def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Descript
     return Description(lines=tuple(lines), warnings=tuple(warnings))
 
 
-def _counts(samples: Examples | Pictures, names: Sequence[str]) -> list[int]:
+def _counts(samples: Samples, names: Sequence[str]) -> list[int]:
+    assert not isinstance(samples, TokenPieces), "tokens have no classes"
     if samples.labels is None:
         tags = Counter(tag for text in samples.texts if isinstance(text, Tagged) for tag in text.tags)
         return [tags[name] for name in names]
@@ -68,7 +81,7 @@ def _counts(samples: Examples | Pictures, names: Sequence[str]) -> list[int]:
     return [int(count) for count in np.bincount(samples.labels.astype(np.int64), minlength=len(names))]
 
 
-def _numbers(samples: Examples | Pictures) -> str:
+def _numbers(samples: Samples) -> str:
     assert samples.labels is not None
     least, most, mean = samples.labels.min(), samples.labels.max(), samples.labels.mean()
     return f"labels from {least:g} to {most:g}, {mean:.3g} on average"
@@ -80,6 +93,14 @@ def _classes(names: Sequence[str], counts: Sequence[int], numbered: str) -> str:
     if len(shown) > _MOST_CLASSES:
         shown = [*shown[:_MOST_CLASSES], "..."]
     return f"{len(names)} classes{f', {numbered}' if numbered else ''}: {', '.join(shown)}"
+
+
+def _token_shares(pieces: TokenPieces, shares: Sequence[Sequence[int]]) -> str:
+    """How many tokens each client has, and what share of all."""
+    total = int(pieces.sizes.sum())
+    held = {client: int(pieces.sizes[list(own)].sum()) for client, own in enumerate(shares) if own}
+    shown = [f"client {client} {own:,} ({own / total:.1%})" for client, own in held.items()]
+    return f"tokens: {', '.join(shown[:_MOST_CLIENTS])}{', ...' * (len(shown) > _MOST_CLIENTS)}"
 
 
 def _learnt(tokens: TokenCount) -> str:

@@ -57,7 +57,7 @@ def gather(texts: Sequence[Text], labels: Sequence[int] | Labels | None, groups:
     seen: Counter[Text] = Counter()
     keys = np.empty(len(texts), dtype=np.int64)
     for i, text in enumerate(texts):
-        keys[i] = _hash(text, seen[text])
+        keys[i] = text_hash(text, seen[text])
         seen[text] += 1
     assert len(np.unique(keys)) == len(keys), "two texts share a 63-bit hash"
     unordered = Examples(
@@ -74,11 +74,11 @@ def split_held_out(examples: Examples) -> tuple[Examples, Examples]:
 
     Copies of one text fall on the same side.
     """
-    held_out = np.array([_hash(text) % HELD_OUT_ONE_IN == 0 for text in examples.texts], dtype=bool)
+    held_out = np.array([text_hash(text) % HELD_OUT_ONE_IN == 0 for text in examples.texts], dtype=bool)
     return examples.take(np.flatnonzero(~held_out)), examples.take(np.flatnonzero(held_out))
 
 
-def _hash(text: Text, occurrence: int = 0) -> int:
+def text_hash(text: Text, occurrence: int = 0) -> int:
     """63 bits of BLAKE2b, so that it fits into a signed integer and is never negative."""
     salt = occurrence.to_bytes(8, "little")
     return (

@@ -5,12 +5,12 @@ import numpy as np
 from channel.core.rng import stream
 from splitfl.config import above, at_least, one_of
 from splitfl.core.errors import ConfigError
-from splitfl.data.examples import Examples, Ints
-from splitfl.data.pictures import Pictures
+from splitfl.data.examples import Ints
+from splitfl.data.samples import Samples
 
 
 def share(
-    examples: Examples | Pictures, clients: int, how: str, dirichlet_alpha: float = 0.5, seed: int = 0
+    examples: Samples, clients: int, how: str, dirichlet_alpha: float = 0.5, seed: int = 0
 ) -> list[Ints]:
     """The sorted indices of each client's examples; every example belongs to exactly one client.
 
@@ -32,7 +32,7 @@ def share(
     return _dirichlet(_classes(examples), clients, dirichlet_alpha, rng)
 
 
-def _natural(examples: Examples | Pictures, clients: int) -> list[Ints]:
+def _natural(examples: Samples, clients: int) -> list[Ints]:
     """Largest group first, each to the client with the fewest examples (Graham, 1969); deterministic."""
     names, group_of, sizes = np.unique(np.array(examples.groups), return_inverse=True, return_counts=True)
     if len(names) < clients:
@@ -49,7 +49,7 @@ def _natural(examples: Examples | Pictures, clients: int) -> list[Ints]:
     return [np.flatnonzero(owner[group_of] == client) for client in range(clients)]
 
 
-def _classes(examples: Examples | Pictures) -> Ints:
+def _classes(examples: Samples) -> Ints:
     """The classes of a Dirichlet partition: the class labels, or else the groups."""
     if examples.labels is not None and examples.labels.dtype.kind == "i":
         return examples.labels.astype(np.int64)

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from splitfl.config import TaskConfig, one_of
 from splitfl.core.errors import ConfigError
 from splitfl.data.classes import CheckpointClasses, numbered_by_checkpoint
-from splitfl.data.examples import Examples
-from splitfl.data.pictures import Pictures
 from splitfl.data.reading import sources
 from splitfl.data.reading.corpus import Corpus
 from splitfl.data.reading.forms import (
@@ -23,6 +22,9 @@ from splitfl.data.reading.forms import (
     Form,
 )
 from splitfl.data.reading.picture_files import load_picture_evaluation, load_picture_folder
+from splitfl.data.reading.text_corpus import own_texts, stdlib_source, token_corpus
+from splitfl.data.reading.text_pieces import TextSource
+from splitfl.data.samples import Samples
 
 CLASSIFICATION = "sequence-classification"
 LANGUAGE_MODEL = "causal-lm"
@@ -72,12 +74,12 @@ class Task:
         return self.form in (ANSWERED, PROMPTED)
 
     @property
-    def train(self) -> Examples | Pictures:
+    def train(self) -> Samples:
         """What is learnt from."""
         return self.corpus.train
 
     @property
-    def held_out(self) -> Examples | Pictures:
+    def held_out(self) -> Samples:
         """What is measured on."""
         return self.corpus.held_out
 
@@ -87,7 +89,8 @@ class TaskEntry:
     """A row of the table of tasks: a description in one line, and the sources of its corpus and name.
 
     `form` is that of the rows of one's own data. A task with a `corpus` of its own finds its data by that,
-    and all there is to measure on by `evaluation`, where that is another.
+    and all there is to measure on by `evaluation`, where that is another. That of a task with `texts` may be
+    larger than memory, and is read as tokens of the run's model.
     """
 
     about: str
@@ -95,11 +98,17 @@ class TaskEntry:
     form: Form | None = None
     corpus: Callable[[TaskConfig], Corpus] | None = None
     evaluation: Callable[[TaskConfig], Corpus] | None = None
+    texts: Callable[[TaskConfig], TextSource] | None = None
     packing: str = "truncate"
     citation: str = ""
 
-    def load(self, config: TaskConfig, *, is_evaluation: bool = False) -> Corpus:
+    def load(
+        self, config: TaskConfig, model_folder: Path | None = None, *, is_evaluation: bool = False
+    ) -> Corpus:
         """The data; where it `is_evaluation` all of one's own are to measure on."""
+        if self.texts is not None:
+            assert model_folder is not None, "no tokens without a tokenizer"
+            return token_corpus(self.texts(config), model_folder, is_evaluation=is_evaluation)
         own = (self.evaluation or self.corpus) if is_evaluation else self.corpus
         if own is not None:
             return own(config)
@@ -107,15 +116,18 @@ class TaskEntry:
         return sources.given(config, self.form, is_evaluation=is_evaluation)
 
 
-def load_task(config: TaskConfig, checkpoint: CheckpointClasses | None = None) -> Task:
+def load_task(
+    config: TaskConfig, checkpoint: CheckpointClasses | None = None, model_folder: Path | None = None
+) -> Task:
     """The task that the settings name, cut down to `limit` and `eval_limit` samples.
 
-    Classes are numbered as `checkpoint` does where it names them and the settings do not. Raises
+    Classes are numbered as `checkpoint` does where it names them and the settings do not. Tasks of texts of
+    any size need `model_folder`, the local folder with the tokenizer. Raises
     ConfigError for an unknown name or data where none belong, DataError for data that are missing or
     malformed.
     """
     entry = _entry(config)
-    corpus = entry.load(config)
+    corpus = entry.load(config, model_folder)
     if checkpoint is not None and corpus.label_names and not config.labels:
         numbering = numbered_by_checkpoint(corpus.label_names, checkpoint)
         corpus = corpus if numbering is None else corpus.renumbered(numbering)
@@ -127,16 +139,17 @@ def load_task(config: TaskConfig, checkpoint: CheckpointClasses | None = None) -
     return _task(config, entry, corpus)
 
 
-def load_evaluation(config: TaskConfig) -> Task:
+def load_evaluation(config: TaskConfig, model_folder: Path | None = None) -> Task:
     """The task with nothing but what to measure on: all of the data that the settings name.
 
-    Raises as `load_task` does, and DataError for classes that `config.labels` does not name.
+    `model_folder` is that of `load_task`. Raises as that does, and DataError for classes that
+    `config.labels` does not name.
     """
     entry = _entry(config)
     has_classes = entry.kind == CLASSIFICATION if entry.form is None else entry.form.has_classes
     if has_classes and not config.labels:
         raise ConfigError("task.labels must name the classes of the run that is to be measured")
-    corpus = entry.load(config, is_evaluation=True)
+    corpus = entry.load(config, model_folder, is_evaluation=True)
     return _task(config, entry, corpus)
 
 
@@ -153,6 +166,10 @@ def _entry(config: TaskConfig) -> TaskEntry:
         raise ConfigError(
             f"task.packing must be 'auto' or 'truncate' for task {config.name!r}, whose samples have {have} "
             f"each, got {config.packing!r}"
+        )
+    if entry.texts is not None and config.packing not in ("auto", "pack"):
+        raise ConfigError(
+            f"task.packing must be 'auto' or 'pack' for task {config.name!r}, got {config.packing!r}"
         )
     if entry.form is PROMPTED and config.template == "chat":
         raise ConfigError(
@@ -208,6 +225,13 @@ TASKS = {
         packing="pack",
         citation=sources.PYTHON,
     ),
+    "stdlib-source": TaskEntry(
+        about="language modelling of the source of Python's standard library, 12 MB (needs no data)",
+        kind=LANGUAGE_MODEL,
+        texts=stdlib_source,
+        packing="pack",
+        citation=sources.PYTHON,
+    ),
     "classification": TaskEntry(
         about="texts with labels of your own: a file, a folder or hf:NAME in task.data",
         kind=CLASSIFICATION,
@@ -232,6 +256,13 @@ TASKS = {
         about="language modelling of texts of your own: a file, a folder or hf:NAME in task.data",
         kind=LANGUAGE_MODEL,
         form=PLAIN,
+        packing="pack",
+    ),
+    "corpus": TaskEntry(
+        about="language modelling of texts of your own of any size: a text file, a folder of them or hf:NAME",
+        kind=LANGUAGE_MODEL,
+        form=PLAIN,
+        texts=own_texts,
         packing="pack",
     ),
     "sft": TaskEntry(

@@ -11,6 +11,7 @@ import torch
 from splitfl.config import RunConfig, above, at_least
 from splitfl.config.checks import one_of
 from splitfl.config.data import TEMPLATES
+from splitfl.core.default_generator import default_generator
 from splitfl.core.errors import ConfigError
 from splitfl.data.answers import written_prompt
 from splitfl.data.chat_template import ChatTemplate
@@ -70,8 +71,7 @@ class Generator:
         self._check_room(ids_BT.shape[1])
         sampling, has_chance = self._sampling, self._sampling.temperature > 0
         chance = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(sampling.seed)  # transformers draws from torch's own generator alone
+        with default_generator(sampling.seed, gpus=True), torch.inference_mode():
             found_BT = self._model.generate(
                 input_ids=ids_BT,
                 attention_mask=torch.ones_like(ids_BT),

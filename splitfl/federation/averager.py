@@ -15,7 +15,7 @@ from splitfl.core.messages import Adapter
 from splitfl.core.state import State, copied, number_in, numbered, part, under, whole
 from splitfl.federation.aggregators import Merge, row
 from splitfl.federation.robust import clipped, median, trimmed_mean
-from splitfl.federation.server_optimiser import server_optimiser
+from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
 from splitfl.federation.staleness import Staleness, at_own_pace
 
 log = logging.getLogger(__name__)
@@ -53,15 +53,19 @@ class Averager:
     """
 
     def __init__(
-        self, settings: FederationConfig, start: Start | None = None, merge: Merge | None = None
+        self,
+        settings: FederationConfig,
+        start: Start | None = None,
+        merge: Merge | None = None,
+        optimiser: ServerOptimiser | None = None,
     ) -> None:
-        """`merge` replaces the merge function of the settings."""
+        """`merge` and `optimiser` replace those of the settings; an optimiser needs a `start`."""
         self.tensors: dict[str, Tensor] = {}
         self._settings = settings
         self._start = start or Start()
         self._row = row(settings.aggregator)
         self._merge = merge or _merge(settings)
-        self._optimiser = server_optimiser(settings.server_optimiser, settings.server_lr)
+        self._optimiser = optimiser or server_optimiser(settings.server_optimiser, settings.server_lr)
         self._version = 0
         self._changed_in: dict[str, int] = {}
         self._residuals: dict[int, dict[str, Tensor]] = {}
@@ -73,6 +77,14 @@ class Averager:
         if not 0 <= update.version <= self._version:
             raise WireError(f"version of an update must lie in [0, {self._version}], got {update.version}")
         return self._version - update.version
+
+    def check(self, update: Adapter) -> None:
+        """Raises WireError for a tensor that no client trains, or of another shape, where they are known."""
+        start = self._start.tensors
+        for name, value in update.tensors.items():
+            if start and not self._start.ranks and (name not in start or start[name].shape != value.shape):
+                held = f"which has {list(start[name].shape)}" if name in start else "which is not trained"
+                raise WireError(f"an update has {name!r} of shape {list(value.shape)}, {held}")
 
     def receive(self, update: Adapter) -> None:
         """Adds a client's update; ignores one without samples, and, with a warning, one that is too old."""

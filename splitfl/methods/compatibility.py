@@ -27,7 +27,7 @@ def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> Non
     _check_declared(case)
     for rule in RULES:
         rule.check(case)
-    _check_numbers(config)
+    _check_numbers(case)
     for name in (config.method.name, *alternatives(config)):
         deepest = max((*config.auto.cuts, config.partition.cut)) if name != config.method.name else None
         cut = config.partition if deepest is None else replace(config.partition, cut=deepest)
@@ -160,10 +160,10 @@ def _check_forward_mode(case: Case) -> None:
             )
 
 
-def _check_numbers(config: RunConfig) -> None:
+def _check_numbers(case: Case) -> None:
     """ConfigError for numbers that do not fit the clients or their steps, or a deadline of 0."""
-    federation = config.federation
-    for steps in federation.client_steps or (federation.local_steps,):
+    config, federation = case.config, case.config.federation
+    for steps in case.spec.local_steps(config):
         if steps:  # 0 is a pass over data that this side may not have
             refuse_accumulation(config.train, steps)
     if federation.robust == "trimmed-mean" and federation.trim * federation.clients < 1:

@@ -7,15 +7,13 @@ from torch import Tensor
 
 from splitfl.config import RunConfig
 from splitfl.core.messages import Adapter
-from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.split_pass import Backpropagation, enable_checkpointing, micro_batches
-from splitfl.models.training_step import TrainingStep, training_step
+from splitfl.methods.parts.split_pass import Backpropagation, WholePass
 
 
 class FedLoraClient:
@@ -25,10 +23,7 @@ class FedLoraClient:
         self, trainer: ClientTrainer, batches: Batches, steps: int, settings: Backpropagation
     ) -> None:
         self._trainer = trainer
-        self._size = settings.micro_batch
-        self._is_checkpointed = settings.checkpoint_head
-        if settings.checkpoint_head:
-            enable_checkpointing(trainer.piece)
+        self._pass = WholePass(trainer, settings)
         self._batches = batches
         self._steps = steps
         self.take_flops = trainer.take_flops
@@ -42,22 +37,10 @@ class FedLoraClient:
         samples = 0
         for step in range(self._steps):
             batch = self._batches.batch(round_index * self._steps + step).to(device)
-            losses.append(self._backpropagate(batch, trainer.training_step(batch, round_index, step)))
+            losses.append(self._pass.backpropagate(batch, trainer.training_step(batch, round_index, step)))
             trainer.step()
             samples += len(batch.ids_B)
         yield trainer.upload(round_index, samples, tuple(losses))
-
-    def _backpropagate(self, batch: Batch, step: TrainingStep) -> float:
-        """Accumulates the gradient of the batch's mean loss; returns the loss."""
-        trainer, found = self._trainer, 0.0
-        for micro in micro_batches(batch.labels, self._size, trainer.piece.kind):
-            with training_step(step.of(micro.rows), trainer.piece):
-                loss = trainer.piece(micro.of(batch.inputs), {}, batch.labels[micro.rows]).loss * micro.weight
-                loss.backward()
-            found += loss.item()
-        cost = trainer.cost(batch.shape)
-        trainer.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
-        return found
 
 
 class FedLoraServer:

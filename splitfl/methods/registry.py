@@ -30,6 +30,7 @@ from splitfl.methods.parts.local_update import LocalUpdateSpec
 from splitfl.methods.parts.method import BatchServer, ClientMethod, Pieces, ServerMethod
 from splitfl.methods.parts.optimiser import refuse_accumulation
 from splitfl.methods.parts.spec import MethodSpec
+from splitfl.methods.pretraining import data_parallel, diloco
 
 METHODS: Final = Registry(
     "splitfl.methods",
@@ -50,6 +51,8 @@ METHODS: Final = Registry(
         "hiso": hiso.SPEC,
         "fedkseed": fedkseed.SPEC,
         "spry": spry.SPEC,
+        "diloco": diloco.SPEC,
+        "dp": data_parallel.SPEC,
     },
 )
 """The specification at the end of each module; other packages register theirs as entry points."""
@@ -101,6 +104,12 @@ def _controlled_specs(config: RunConfig) -> dict[str, LocalUpdateSpec]:
 def in_flight(config: RunConfig) -> int:
     """The number of server steps in flight: `method.in_flight` if the method reads it, else 1."""
     return config.method.in_flight if "method.in_flight" in method(config.method.name).reads else 1
+
+
+def served_together(config: RunConfig) -> int:
+    """The number of clients whose messages of a step the server takes together."""
+    is_joint = method(config.method.name).waits_for_all
+    return config.federation.clients if is_joint else config.method.server_batch
 
 
 def as_client(config: RunConfig, client: int) -> RunConfig:

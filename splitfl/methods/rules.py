@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from splitfl.adapters.registry import ADAPTERS, trains_all
-from splitfl.config import ADAPTER_KINDS, POLICIES, SHARDS, RunConfig, value_of
+from splitfl.config import ADAPTER_KINDS, POLICIES, SHARDS, TENSOR, RunConfig, value_of
 from splitfl.config.data import SCHEDULES, SERVER_OPTIMISERS
 from splitfl.core.errors import ConfigError
 from splitfl.federation.aggregators import EXACT_MEANS, row
@@ -73,12 +73,8 @@ def _averages_one_factor(case: Case) -> bool:
     return case.config.federation.clients > 1 and case.config.federation.aggregator in EXACT_MEANS
 
 
-def _is_sharded(case: Case) -> bool:
-    return case.config.server.is_sharded
-
-
-def _is_fsdp(case: Case) -> bool:
-    return case.config.server.shard == "fsdp"
+def _has_shard(*ways: str) -> Callable[[Case], bool]:
+    return lambda case: case.config.server.shard in ways
 
 
 def _linear_kinds() -> tuple[object, ...]:
@@ -241,7 +237,7 @@ RULES: Final[tuple[Rule, ...]] = (
         },
     ),
     *_rules(
-        _is_sharded,
+        _has_shard(*SHARDS[1:]),
         "with server.shard {server.shard!r}, where several ranks hold one body",
         {
             "method.in_flight": (1,),
@@ -254,20 +250,25 @@ RULES: Final[tuple[Rule, ...]] = (
         },
     ),
     *_rules(
-        _is_sharded,
+        _has_shard(*SHARDS[1:]),
         "with server.shard {server.shard!r}, whose ranks have all trained tensors and divide frozen weights, "
         "which this kind trains or reads as a whole",
         {f"adapter.{side}.kind": ("lora",) for side in ("head", "body")},
     ),
     *_rules(
-        _is_sharded,
+        _has_shard(*SHARDS[1:]),
         "with server.shard {server.shard!r}, since no rank has the whole weights from which to compute it",
         {f"adapter.{side}.init": ("kaiming", "orthogonal") for side in ("head", "body")},
     ),
     *_rules(
-        _is_fsdp,
-        "with server.shard 'fsdp', which divides whole blocks of frozen weights ('stages' takes any)",
+        _has_shard("fsdp", TENSOR),
+        "with server.shard {server.shard!r}, which divides frozen weights of modules ('stages' takes any)",
         {"adapter.body.bias": ("none",), "adapter.body.modules_to_save": ((),)},
+    ),
+    *_rules(
+        _has_shard(TENSOR),
+        "with server.shard 'tensor', since a rank may have only a part of the inputs that dropout masks",
+        {"adapter.body.dropout": (0.0,)},
     ),
 )
 

@@ -37,6 +37,7 @@ SHARED: Final = (
     "codec.adapter_up",
     "codec.adapter_down",
     "codec.error_feedback",
+    "codec.error_decay",
 )
 """Settings of training and of messages that not every method reads."""
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from channel.core.rng import stream
+from splitfl.core.default_generator import default_generator
 from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.checkpoint.checkpoint_file import Entry, check_stored, read
 from splitfl.models.checkpoint.quantised_checkpoint import is_of_integers, read_quantised
@@ -171,8 +172,7 @@ def _model_of(model: PreTrainedModel, path: str) -> PreTrainedModel:
 
 
 def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(seed)
+    with default_generator(seed), torch.no_grad():
         model._init_weights(module)  # type: ignore[no-untyped-call]
 
 

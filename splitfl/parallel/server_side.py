@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, set_num_threads
 
+from splitfl.config import TENSOR
 from splitfl.core.allocator import forget_peak, keep_freed_memory, resident_bytes
 from splitfl.core.errors import ConfigError
 from splitfl.evaluation.whole_model import Measured, WholeModel
@@ -20,12 +21,17 @@ from splitfl.parallel.launch import Launch
 from splitfl.parallel.ranks import Ranks, publish, published, store_of
 from splitfl.parallel.sharded_blocks import sharded_body
 from splitfl.parallel.stages import staged_body
+from splitfl.parallel.tensor_parallel import tensor_parallel_body
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.pieces import PieceLoader
 from splitfl.wire.codec_meter import CodecMeter
 
-BODIES: Mapping[str, Callable[[PieceLoader, Ranks], Piece]] = {"fsdp": sharded_body, "stages": staged_body}
+BODIES: Mapping[str, Callable[[PieceLoader, Ranks], Piece]] = {
+    "fsdp": sharded_body,
+    "stages": staged_body,
+    TENSOR: tensor_parallel_body,
+}
 
 
 class ManyRanks:

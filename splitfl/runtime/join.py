@@ -19,7 +19,7 @@ from splitfl.federation.selection import Selection
 from splitfl.federation.staleness import most_rounds
 from splitfl.runtime import process_memory
 from splitfl.runtime.serve import WEIGHTS
-from splitfl.runtime.simulate import threads
+from splitfl.runtime.simulated_clients import threads
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
 from splitfl.setup.fault_tolerance import shared_medium

@@ -8,19 +8,19 @@ from pathlib import Path
 from splitfl.client.client import ClientNode
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.checkpoint import CheckpointStore
-from splitfl.core.errors import Diverged
+from splitfl.core.errors import ConfigError, Diverged
 from splitfl.run_folder.run_trackers import RunTrackers
 from splitfl.runtime.clients import StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import ControllerFor, Ended, NewFolder, serve
 from splitfl.runtime.server_side import server_side
 from splitfl.runtime.simulate import run_inproc
+from splitfl.runtime.simulated_clients import OpenClients, SimulatedClients, in_this_thread
 from splitfl.server.protocols import ServerSide
 from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import is_carried
-from splitfl.setup.shared_clients import SharedClients
 from splitfl.transport.base.carrier import Carrier, OpenCarrier, OpenServerRadio, no_radio
 from splitfl.transport.registry import transport
 from splitfl.wire.codec_meter import CodecMeter
@@ -35,15 +35,25 @@ def run(
     start_clients: StartClients,
     open_carrier: OpenCarrier = no_radio,
     open_radio: OpenServerRadio = no_radio,
+    open_clients: OpenClients = in_this_thread,
 ) -> Ended:
     """Runs the experiment on this machine, over the transport of its settings.
 
-    A run whose folder holds a checkpoint continues from there.
+    A run whose folder holds a checkpoint continues from there. `open_clients` simulates the clients of the
+    in-process transport; raises ConfigError for other ones with another transport.
     """
-    if transport(experiment.config.transport.name).in_process:
+    name = experiment.config.transport.name
+    if transport(name).in_process:
         return run_in_one_process(
-            experiment, new_folder, screen, controller_for=controller_for, open_carrier=open_carrier
+            experiment,
+            new_folder,
+            screen,
+            controller_for=controller_for,
+            open_carrier=open_carrier,
+            open_clients=open_clients,
         )
+    if open_clients is not in_this_thread:
+        raise ConfigError(f"transport.name must be 'inproc' with clients simulated elsewhere, got {name!r}")
     return serve(
         experiment,
         new_folder,
@@ -61,14 +71,16 @@ def run_in_one_process(
     *,
     controller_for: ControllerFor,
     open_carrier: OpenCarrier = no_radio,
+    open_clients: OpenClients = in_this_thread,
 ) -> Ended:
-    """Runs the experiment in this process and thread; see `run`."""
+    """Runs the experiment with its server in this process; see `run`."""
     with ExitStack() as stack:
+        clients = stack.enter_context(open_clients(experiment))
         carrier = None
         if is_carried(experiment.config):
             carrier = stack.enter_context(closing(open_carrier(experiment.config)))
         side = stack.enter_context(server_side(experiment))
-        return _run_in_one_process(experiment, new_folder, screen, controller_for, carrier, side)
+        return _run_in_one_process(experiment, new_folder, screen, controller_for, carrier, side, clients)
 
 
 def _run_in_one_process(
@@ -78,6 +90,7 @@ def _run_in_one_process(
     controller_for: ControllerFor,
     carrier: Carrier | None,
     side: ServerSide,
+    clients: SimulatedClients,
 ) -> Ended:
     keep_freed_memory()
     folder, began_s = new_folder(), time.monotonic()
@@ -86,9 +99,11 @@ def _run_in_one_process(
         check_run(experiment.config.fault_tolerance, time.monotonic() - began_s)
 
     checkpoint_folder = folder / "checkpoint"
-    method, meter = SharedClients(experiment).method, CodecMeter()
+    meter = CodecMeter()
     nodes = [
-        ClientNode.of(experiment, client, _checkpoints(experiment, checkpoint_folder, client), method, meter)
+        ClientNode.of(
+            experiment, client, _checkpoints(experiment, checkpoint_folder, client), clients.method, meter
+        )
         for client in range(experiment.config.federation.clients)
     ]
     newest = CheckpointStore(checkpoint_folder).newest()
@@ -106,6 +121,7 @@ def _run_in_one_process(
                 server_run.server_loop,
                 server_run.first_round,
                 on_round=check_time,
+                start=clients.start,
             )
         except Diverged as error:
             raise server_run.diverged(error) from None

@@ -20,7 +20,7 @@ from splitfl.runtime.clients import Clients, NoClients, StartClients
 from splitfl.runtime.message_times import MessageTimes
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.server_side import server_side
-from splitfl.runtime.simulate import threads
+from splitfl.runtime.simulated_clients import threads
 from splitfl.server.protocols import RoundPlanner, ServerSide
 from splitfl.server.run import Run, write_json
 from splitfl.server.session_router import SessionRouter

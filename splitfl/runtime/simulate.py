@@ -1,16 +1,15 @@
-"""All clients and the server in one process and thread: the reference for all transports."""
+"""All clients and the server in one process: the reference for all transports."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence, Set
-from contextlib import contextmanager
-
-import torch
+from collections.abc import Callable, Generator, Sequence, Set
+from functools import partial
 
 from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
 from splitfl.core.messages import Begin, Message, NotSelected, Reply, RunOver
 from splitfl.federation.selection import Selection
 from splitfl.federation.staleness import most_rounds
+from splitfl.runtime.simulated_clients import Step, in_turn, threads
 from splitfl.server.absences import Schedule
 from splitfl.server.async_server import AsyncServer
 from splitfl.server.cell_server import CellServer
@@ -28,20 +27,23 @@ def run_inproc(
     *,
     schedule: Schedule | None = None,
     on_round: Callable[[], None] = lambda: None,
+    start: Callable[[Step], Step] | None = None,
 ) -> None:
     """Runs all rounds with the same frames as other transports: in service order, or concurrently in a cell.
 
     `schedule` has the absences of another run to replay, except in a cell. `on_round` is called before
-    each round (before each message of a concurrent run) and may raise.
+    each round (before each message of a concurrent run) and may raise. `start` executes the clients' steps
+    in a synchronous run, as in `SimulatedClients`; by default in this thread.
     """
     if isinstance(server_loop, CellServer | AsyncServer):
         _run_concurrently(config, nodes, server_loop, first_round, on_round)
         return
     assert isinstance(server_loop, SyncServer)
     took_part: set[int] = set()
+    start, schedule = start or in_turn(config.client.threads), schedule or Schedule()
     for round_index in range(first_round, config.federation.rounds):
         on_round()
-        took_part = _run_round(config, nodes, server_loop, round_index, schedule or Schedule(), took_part)
+        took_part = _run_round(config, nodes, server_loop, round_index, schedule, took_part, start)
     for client, node in enumerate(nodes):
         server_loop.membership.left[client] = node.leave()
 
@@ -53,14 +55,24 @@ def _run_round(
     round_index: int,
     schedule: Schedule,
     took_part_before: Set[int],
+    start: Callable[[Step], Step],
 ) -> set[int]:
     """Runs a round; returns the clients that took part in it.
 
     A client that is not selected costs no message; it saves its state if it took part in the round before.
+    What a client computes between two messages starts with its reply, and is awaited at its turn.
     """
     turns, selection = Turns(config.train.seed, round_index, len(nodes), 0), Selection.of(config)
     resume: dict[int, Callable[[Reply], Message | None]] = {}
-    pending: dict[int, Message | None] = {}
+    pending: dict[int, Step] = {}
+
+    def begin(client: int) -> Message:
+        resume[client], first = nodes[client].begin(round_index)
+        return first
+
+    def take(client: int, frame: bytes) -> Message | None:
+        return resume[client](nodes[client].reply(frame))
+
     for client in range(len(nodes)):
         if (client, round_index) in schedule.back:
             _rejoin(nodes[client], server_loop, schedule.back[client, round_index])
@@ -68,28 +80,30 @@ def _run_round(
             if (client, round_index - 1) not in schedule.absent:
                 nodes[client].save_checkpoint(round_index)
         elif selection.takes_part(client, round_index):
-            resume[client], pending[client] = nodes[client].begin(round_index)
+            pending[client] = start(partial(begin, client))
         elif client in took_part_before:
             nodes[client].save_checkpoint(round_index)
-        message = pending.get(client)
+    for client in range(len(nodes)):
+        message = pending[client]() if client in pending else None
         turns.begin(client, message.steps + 1 if isinstance(message, Begin) else 1)
     answered: deque[tuple[int, bytes]] = deque()
     for client, lap in (*((client, 0) for client in range(len(nodes))), *turns.order()):
         if lap >= schedule.absent.get((client, round_index), lap + 1):
             with threads(config.server.threads):
                 server_loop.membership.pass_turn(client)
-        elif client not in resume:
+        elif client not in pending:
             with threads(config.server.threads):
                 server_loop.skip_round(client)
         else:
-            message = pending[client]
+            message = pending[client]()
             assert message is not None, "a client announced more messages than it has"
             _post(config, nodes[client].frame(message), server_loop, client, answered)
         while answered:  # the messages that are served with this one
             one, frame = answered.popleft()
-            with threads(config.client.threads):
-                pending[one] = resume[one](nodes[one].reply(frame))
-    return set(resume)
+            pending[one] = start(partial(take, one, frame))
+    for last in pending.values():
+        last()
+    return set(pending)
 
 
 def _rejoin(node: ClientNode, server_loop: ServerLoop, completed: int) -> None:
@@ -155,17 +169,3 @@ def _post(
     """Has the server take a client's frame; frames of replies are appended to `replies`, now or later."""
     with threads(config.server.threads):
         server_loop.post(Frame(frame), lambda reply: replies.append((client, reply)))
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Sets torch's number of threads within the context."""
-    before = torch.get_num_threads()
-    if count == before:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

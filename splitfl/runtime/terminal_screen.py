@@ -44,7 +44,7 @@ class TerminalScreen:
             clients.setdefault(own_transport(self._config.transport, client).name, []).append(client)
         for name, some in clients.items():
             command = f"splitfl join {address_over(name, address)} --transport {name} --client N"
-            how_to = ("  on the clients' machines: ", (command, "bold"), f", N one of {some}")
+            how_to = ("  clients join with: ", (command, "bold"), f", N one of {some}")
             self._console.print(Text.assemble(*how_to), soft_wrap=True)
 
     def note(self, what: str) -> None:

@@ -10,7 +10,7 @@ from splitfl.core.events import Events
 from splitfl.core.messages import Activation
 from splitfl.federation.staleness import at_own_pace
 from splitfl.methods.parts.method import ServerMethod
-from splitfl.methods.registry import in_flight
+from splitfl.methods.registry import in_flight, served_together
 from splitfl.models.checkpoint.source import resolve
 from splitfl.models.families import FAMILIES, LANGUAGE_MODELS, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from splitfl.models.load import read_config
@@ -49,7 +49,7 @@ def server_loop_of(
     `controller` plans the clients' rounds in a run with `auto.every`; `meter` measures the codecs of replies.
     """
     config = experiment.config
-    slots, batch, clients = in_flight(config), config.method.server_batch, config.federation.clients
+    slots, batch, clients = in_flight(config), served_together(config), config.federation.clients
     each_flops = config.federation.client_flops
     clock = VirtualClock(config.client.flops, config.server.flops, slots, ledger, events, each_flops)
     erasure = ErasurePolicies(

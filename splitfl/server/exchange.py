@@ -14,7 +14,7 @@ from splitfl.core.errors import Diverged, WireError
 from splitfl.core.events import Events
 from splitfl.core.messages import LOST, Activation, Begin, Done, Lost, Message, Reply, UnknownReference
 from splitfl.core.state import State, part, under
-from splitfl.methods.parts.method import BatchServer, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.method import Batched, BatchServer, ServerMethod, ServerReply, Turn
 from splitfl.server.divergence import ADVICE
 from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.server.protocols import RoundEnd, RoundPlanner, Watcher
@@ -114,20 +114,20 @@ class Exchange:
     def compute(self, turns: Sequence[Turn], ups: Sequence[Crossing | None]) -> list[ServerReply | None]:
         """The method's replies to messages that are served together; None for each that is lost or missing.
 
-        The activations that were received are one batch of the body. For one of differences from rows that
+        Those of `Batched` that were received are one batch. For an activation of differences from rows that
         are not held here, the reply is an `UnknownReference`. Raises Diverged for a client whose own state is
         not finite.
         """
         messages = [
             self._received(turn, up) if up is not None else None for turn, up in zip(turns, ups, strict=True)
         ]
-        batch = [one for one in zip(turns, messages, strict=True) if isinstance(one[1], Activation)]
+        batch = [(turn, one) for turn, one in zip(turns, messages, strict=True) if isinstance(one, Batched)]
         if len(batch) < 2:
             return list(map(self._reply_to, turns, messages))
         assert isinstance(self._server, BatchServer), "messages are served together if the method is able to"
         replies = iter(self._server.compute_batch(*zip(*batch, strict=True)))
         return [
-            next(replies) if isinstance(message, Activation) else self._reply_to(turn, message)
+            next(replies) if isinstance(message, Batched) else self._reply_to(turn, message)
             for turn, message in zip(turns, messages, strict=True)
         ]
 

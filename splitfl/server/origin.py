@@ -5,23 +5,27 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from splitfl.config import TENSOR
 from splitfl.core.checkpoint import Checkpoint
 from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict
 
-_BITS_DO_NOT_DEPEND_ON: Final = ("shard", "ranks", "collective_timeout_s")
+_RANKS: Final = ("shard", "ranks")
 
 
 def origin_of(experiment: Experiment, checksums: Mapping[str, str]) -> dict[str, str]:
     """Digests of the inputs that determine a run's bits: settings, data and initial weights' checksums.
 
-    The tables [transport] and [tracking], and the ranks of the server, do not affect the bits.
+    The tables [transport] and [tracking] do not affect the bits, and the ranks of the server do only if they
+    add up parts of one sum.
     """
     settings = as_dict(experiment.config)
     del settings["transport"], settings["tracking"]
-    for name in _BITS_DO_NOT_DEPEND_ON:
-        del settings["server"][name]
+    del settings["server"]["collective_timeout_s"]
+    if experiment.config.server.shard != TENSOR:
+        for name in _RANKS:
+            del settings["server"][name]
     tables = {"settings": settings, "weights": dict(checksums)}
     digests = {
         name: hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()

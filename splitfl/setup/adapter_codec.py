@@ -7,9 +7,9 @@ another version, such as one that restarted from an older checkpoint, gets whole
 CRC-32 of the decoded values refuses any other disagreement.
 
 An upload has the difference of the trained values to those held, plus, with error feedback, the error of the
-client's last upload that arrived (Seide et al., Interspeech'14; Karimireddy et al., arXiv 1901.09847). The
-error stays with the client, in float32, as part of its state. The way down needs none: the next difference
-has the error of the one before.
+client's last upload that arrived (Seide et al., Interspeech'14; Karimireddy et al., arXiv 1901.09847), times
+`codec.error_decay` (SparseLoCo, arXiv 2508.15706). It stays with the client, in float32, in its state. The
+way down needs none: the next difference has the error of the one before.
 """
 
 import logging
@@ -23,10 +23,11 @@ from torch import Tensor
 from splitfl.adapters.inject import trainable
 from splitfl.config import CodecConfig, RunConfig
 from splitfl.core.errors import WireError
-from splitfl.core.messages import LOST, Activation, Adapter, AdapterDelta, Begin, Done, Message, Reply
+from splitfl.core.messages import LOST, Adapter, AdapterDelta, Begin, Done, Message, Reply
 from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
 from splitfl.methods.parts.method import (
+    Batched,
     BatchServer,
     ClientMethod,
     ClientRound,
@@ -70,7 +71,7 @@ class EncodingClient:
         self._held = dict(held)
         self._up = _encoder(codec.adapter_up, is_estimate=is_estimate)
         self._down = _encoder(codec.adapter_down, is_estimate=is_estimate)
-        self._feeds_back = codec.error_feedback
+        self._feedback = codec.error_decay if codec.error_feedback else 0.0
         self._meter = meter
         self._error: dict[str, Tensor] = {}
         self._version = 0
@@ -110,7 +111,8 @@ class EncodingClient:
         if self._meter:
             self._meter.rows("adapter_up", made.rows, encoder.codec)
         sent = replace(made.delta, samples=update.samples, losses=update.losses)
-        return sent, made.error if self._feeds_back else {}
+        error = {name: self._feedback * value for name, value in made.error.items()}
+        return sent, error if self._feedback else {}
 
     def _received(self, reply: Reply) -> Reply:
         if isinstance(reply, AdapterDelta):
@@ -118,7 +120,8 @@ class EncodingClient:
                 raise WireError(
                     f"got adapters relative to version {reply.base}, must be relative to {self._version}"
                 )
-            reply = Adapter(version=reply.version, tensors=self._down.received(self._held, reply))
+            tensors = self._down.received(self._held, reply)
+            reply = Adapter(version=reply.version, tensors=tensors, first_batch=reply.first_batch)
         if isinstance(reply, Adapter):
             self._version = reply.version
             self._held = _replaced(self._held, reply.tensors)
@@ -156,8 +159,8 @@ class EncodingServer:
         self._sent: dict[tuple[int, int], tuple[Tensors, AdapterDelta, Tensors]] = {}
         self.trained = method.trained
 
-    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Activation]) -> list[ServerReply]:
-        """See BatchServer: activations have no adapters."""
+    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Batched]) -> list[ServerReply]:
+        """See BatchServer: these messages have no adapters."""
         assert isinstance(self._method, BatchServer), "messages are served together if the method is able to"
         return self._method.compute_batch(turns, messages)
 
@@ -243,7 +246,7 @@ class EncodingServer:
             if self._meter:
                 self._meter.rows("adapter_down", sent.rows, encoder.codec)
         _, delta, after = self._sent[key]
-        return delta, after
+        return replace(delta, first_batch=reply.first_batch), after
 
     def _decoded(self, encoder: AdapterEncoder, turn: Turn, delta: AdapterDelta) -> Adapter | None:
         """The upload; None, with a warning, if the whole values that its client needed were lost."""
@@ -251,12 +254,8 @@ class EncodingServer:
         if held is None:
             log.warning("ignored an update of client %d from unknown version %d", turn.client, delta.base)
             return None
-        return Adapter(
-            version=delta.version,
-            tensors=encoder.received(held, delta),
-            samples=delta.samples,
-            losses=delta.losses,
-        )
+        tensors = encoder.received(held, delta)
+        return Adapter(version=delta.version, tensors=tensors, samples=delta.samples, losses=delta.losses)
 
 
 def encoded_client(

@@ -24,10 +24,13 @@ def check_codecs(config: RunConfig, width: int | None) -> None:
     `width` is that of the hidden states, if they all have the same. Error feedback is refused without a codec
     whose error it could feed back.
     """
-    if config.codec.adapter_up == "none" and not config.codec.error_feedback:
-        raise ConfigError(
-            "codec.error_feedback is read only with codec.adapter_up: leave it at true, got false"
-        )
+    for key, default in (("error_feedback", True), ("error_decay", 1.0)):
+        got = getattr(config.codec, key)
+        if config.codec.adapter_up == "none" and got != default:
+            raise ConfigError(
+                f"codec.{key} is read only with codec.adapter_up: leave it at {str(default).lower()}, got "
+                f"{str(got).lower()}"
+            )
     for key, kind, name in _named(config):
         policy = config.erasure.by_kind().get(kind, "reliable")
         _check_keyed(key, kind, name, policy)

@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
-from splitfl.config import DeviceConfig, RunConfig
+from splitfl.config import TENSOR, DeviceConfig, RunConfig
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.batch import Batch
 from splitfl.data.classes import CheckpointClasses
 from splitfl.data.description import Description, describe
-from splitfl.data.examples import Examples
 from splitfl.data.loader import Batches, padding_token
 from splitfl.data.pictures import Pictures
+from splitfl.data.samples import Samples
 from splitfl.data.share import share
 from splitfl.data.task import Task, kind_of, load_evaluation, load_task
+from splitfl.data.token_pieces import TokenPieces, check_tokens
 from splitfl.federation.aggregators import aggregator
 from splitfl.federation.selection import Selection
 from splitfl.methods.compatibility import check
@@ -40,6 +41,7 @@ from splitfl.models.families import (
 )
 from splitfl.models.load import check_quantisation, read_config
 from splitfl.models.quantised import check_package, quantisation_of
+from splitfl.models.tensor_plan import check_tensor_plan
 from splitfl.setup.adapter_codec import encoded_client, encoded_server
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
@@ -80,8 +82,9 @@ class Experiment:
     @classmethod
     def of_evaluation(cls, config: RunConfig) -> "Experiment":
         """An experiment that evaluates on all data in `task.data`, with the classes of the settings."""
-        task = load_evaluation(config.task)
-        model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
+        folder = resolve(config.model.name)
+        task = load_evaluation(config.task, folder)
+        model = read_config(folder, task.kind, config.model.attention, pad_token_id=0)
         return cls(config=config, task=task, shares=(), num_blocks=count_blocks(model))
 
     def with_settings(self, config: RunConfig) -> "Experiment":
@@ -104,26 +107,29 @@ class Experiment:
         config_table(folder)
         model = read_config(folder, kind, config.model.attention, pad_token_id=0)
         check_codecs(config, getattr(block_config(model), "hidden_size", None))
-        task = task or load_task(config.task, _classes(folder, kind, config))
-        config = replace(config, task=replace(config.task, labels=task.label_names))
         num_blocks = count_blocks(model)
         refuse_one_block(num_blocks)
-        check(config, task.kind, num_blocks, model.model_type)
+        check(config, kind, num_blocks, model.model_type)
         _check_quantisation(folder, model, config)
+        if config.server.shard == TENSOR:
+            check_tensor_plan(model, config.server.ranks)
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
-        if task.kind != IMAGE_CLASSIFICATION:
+        if kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
+        task = task or load_task(config.task, _classes(folder, kind, config), folder)
+        config = replace(config, task=replace(config.task, labels=task.label_names))
         check_packing(task, model.model_type)
         shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)
+        if isinstance(task.train, TokenPieces):
+            check_tokens(task.train, shares, config.train.batch_size, config.task.max_length)
         return cls(config=config, task=task, shares=shares, num_blocks=num_blocks)
 
     def total_steps(self) -> int | None:
         """The server's steps in the whole run; None if epochs have lengths that only clients know."""
-        federation = self.config.federation
         auxiliary = self.config.method.find(Auxiliary)
         interval = auxiliary.upload_interval if auxiliary else 1
-        steps = federation.client_steps or (federation.local_steps,) * federation.clients
-        return federation.rounds * sum(-(-own // interval) for own in steps) or None
+        steps = method(self.config.method.name).local_steps(self.config)
+        return self.config.federation.rounds * sum(-(-own // interval) for own in steps) or None
 
     def client_method(self, client: int, meter: CodecMeter | None = None) -> ClientMethod:
         """This client's side of the method, with its piece and its data; `meter` measures adapter codecs."""
@@ -184,9 +190,10 @@ class Experiment:
         """A description of the data as read; counts `tokens` of texts on request."""
         samples = self.task.train if len(self.task.train) else self.task.held_out
         count = None
-        if tokens and isinstance(samples, Examples) and self.task.kind != IMAGE_CLASSIFICATION:
+        if tokens and self.task.kind != IMAGE_CLASSIFICATION:
+            assert not isinstance(samples, Pictures)
             count = text_maker(self.task, self.config, resolve(self.config.model.name))(samples).count
-        return describe(self.task, count, self.config.task.max_length)
+        return describe(self.task, count, self.config.task.max_length, self.shares)
 
     def data_digest(self, client: int | None = None) -> str:
         """A digest of all samples, classes and shares, or of one client's training samples."""
@@ -202,12 +209,10 @@ class Experiment:
             found.update(b"" if part.labels is None else part.labels.tobytes())
         return found.hexdigest()
 
-    def _own(self, client: int) -> Examples | Pictures:
+    def _own(self, client: int) -> Samples:
         return self.task.train.take(np.array(self.shares[client], dtype=np.int64))
 
-    def _batches(
-        self, samples: Examples | Pictures, client: int, make_rows: MakeRows | None = None
-    ) -> Batches:
+    def _batches(self, samples: Samples, client: int, make_rows: MakeRows | None = None) -> Batches:
         rows = (make_rows or self.row_maker())(samples)
         train = self.config.train
         return Batches(rows, batch_size=train.batch_size, seed=train.seed, client=client)
@@ -264,10 +269,8 @@ def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
 
 
 def steps_of(config: RunConfig, client: int, batches: Batches) -> int:
-    """The steps of this client's rounds: its own number, the common one, or one pass over its data."""
-    federation = config.federation
-    own = federation.client_steps[client] if federation.client_steps else federation.local_steps
-    return own or len(batches)
+    """The steps of this client's rounds: those of the method, or one pass over its data."""
+    return method(config.method.name).local_steps(config)[client] or len(batches)
 
 
 def device_of(device: DeviceConfig) -> str:

@@ -4,19 +4,23 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from transformers import PretrainedConfig
+import numpy as np
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.data.answers import Answers
 from splitfl.data.examples import Examples
-from splitfl.data.loader import Rows, tokenizer
+from splitfl.data.loader import Rows, check_embedded, tokenizer
 from splitfl.data.pictures import Pictures
 from splitfl.data.pixels import Format, PictureFiles, Pixels
 from splitfl.data.prompts import Prompts
 from splitfl.data.reading.tagged import TaggedTexts
+from splitfl.data.samples import Samples
 from splitfl.data.task import Task
 from splitfl.data.texts import Texts
+from splitfl.data.token_pieces import TokenPieces
+from splitfl.data.token_windows import Windows
 from splitfl.models.families import (
     FAMILIES,
     IMAGE_CLASSIFICATION,
@@ -26,8 +30,10 @@ from splitfl.models.families import (
 )
 from splitfl.models.load import read_config
 
-MakeRows = Callable[[Examples | Pictures], Rows]
+MakeRows = Callable[[Samples], Rows]
 """Makes one client's samples, or the held-out ones, into rows of batches."""
+
+TextRows = Texts | Answers | Prompts | TaggedTexts
 
 
 def row_maker(task: Task, config: RunConfig, folder: Path) -> MakeRows:
@@ -38,14 +44,15 @@ def row_maker(task: Task, config: RunConfig, folder: Path) -> MakeRows:
     if task.kind != IMAGE_CLASSIFICATION:
         make = text_maker(task, config, folder)
 
-        def texts(samples: Examples | Pictures) -> Rows:
-            assert isinstance(samples, Examples)
+        def texts(samples: Samples) -> Rows:
+            assert not isinstance(samples, Pictures)
             return make(samples)
 
         return texts
     shown = _format(read_config(folder, task.kind, config.model.attention))
 
-    def pictures(samples: Examples | Pictures) -> Rows:
+    def pictures(samples: Samples) -> Rows:
+        assert not isinstance(samples, TokenPieces)
         return (
             Pixels(samples, shown) if isinstance(samples, Pictures) else PictureFiles(samples, folder, shown)
         )
@@ -55,10 +62,26 @@ def row_maker(task: Task, config: RunConfig, folder: Path) -> MakeRows:
 
 def text_maker(
     task: Task, config: RunConfig, folder: Path
-) -> Callable[[Examples], Texts | Answers | Prompts | TaggedTexts]:
-    """How samples that are texts become tokens."""
-    settings, encode = config.task, tokenizer(folder)
+) -> Callable[[Examples | TokenPieces], TextRows | Windows]:
+    """How samples that are texts, or their tokens, become rows."""
+    encode, longest = tokenizer(folder), config.task.max_length
     model = block_config(read_config(folder, task.kind, config.model.attention, pad_token_id=0))
+    make = _example_maker(task, config, encode, model)
+
+    def rows(samples: Examples | TokenPieces) -> TextRows | Windows:
+        if isinstance(samples, Examples):
+            return make(samples)
+        check_embedded([np.array([samples.largest])], encode, model.vocab_size)
+        assert encode.pad_token_id is not None
+        return Windows(samples, max_length=longest, pad_id=encode.pad_token_id)
+
+    return rows
+
+
+def _example_maker(
+    task: Task, config: RunConfig, encode: PreTrainedTokenizerBase, model: PretrainedConfig
+) -> Callable[[Examples], TextRows]:
+    settings = config.task
     if task.kind == SEQ2SEQ_LM:
         return partial(
             Prompts,

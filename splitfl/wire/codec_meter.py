@@ -52,8 +52,13 @@ class CodecMeter:
                     use = measured(kind, rows, codec)
                     power = use.power if whole is None else _power(whole.detach())
                     use = replace(use, codec=chain or codec, power=power)
-                    key = (kind, use.codec)
-                    self._uses[key] = summed(self._uses[key], use) if key in self._uses else use
+                    self.add([use])
+
+    def add(self, uses: Iterable[CodecUse]) -> None:
+        """Takes measurements of another meter."""
+        for use in uses:
+            key = (use.kind, use.codec)
+            self._uses[key] = summed(self._uses[key], use) if key in self._uses else use
 
     def take(self) -> tuple[CodecUse, ...]:
         """The sums so far, which are forgotten: of several nodes with one meter, one reports them."""

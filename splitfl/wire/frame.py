@@ -155,7 +155,7 @@ class _Layout:
     """The fields of a kind of message: single tensors, mappings of tensors, and the types of all others."""
 
     tensors: tuple[str, ...]
-    mappings: dict[str, str]  # to the prefix of their tensors' names: "" without other tensors
+    mappings: dict[str, str]  # to the prefix of their tensors' names: "" of a kind without other tensors
     plain: dict[str, Any]
 
 
@@ -166,7 +166,7 @@ def _layout(kind: str) -> _Layout:
     mappings = [name for name, hint in hints.items() if hint == Mapping[str, Tensor]]
     return _Layout(
         tensors=tensors,
-        mappings={name: f"{name}." if tensors else "" for name in mappings},
+        mappings={name: f"{name}." if tensors or len(mappings) > 1 else "" for name in mappings},
         plain={name: hint for name, hint in hints.items() if name not in (*tensors, *mappings)},
     )
 

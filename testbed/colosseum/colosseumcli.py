@@ -92,17 +92,21 @@ class ColosseumCli:
     def start(
         self, scenario_id: int, srns: Mapping[int, int], timeout_s: float, *, is_cycled: bool = False
     ) -> str:
-        """Starts a scenario and returns its start time as Colosseum writes it.
+        """Starts a scenario, unless it is active already; returns its start time as Colosseum writes it.
 
         `srns` maps nodes of the scenario to SRNs; if empty, Colosseum maps them in their order. Raises
-        ConfigError for a node that the scenario does not have, and while another scenario is active.
+        ConfigError for a node that the scenario does not have, and while another scenario, or this one with
+        other SRNs, is active.
         """
         places = self.node_count(scenario_id)
         for node in srns:
             if not 1 <= node <= places:
                 raise ConfigError(f"RF scenario {scenario_id} has nodes 1 to {places}, got node {node}")
         if (now := self.info()).is_active:
-            raise ConfigError(f"scenario {now.scenario_id} is {now.status}: stop it first")
+            if now.scenario_id == str(scenario_id) and (not srns or srns == self._mapped()):
+                return now.start_time
+            srn = " with other SRNs" if now.scenario_id == str(scenario_id) else ""
+            raise ConfigError(f"scenario {now.scenario_id} is {now.status}{srn}: stop it first")
         words = ["rf", "start", str(scenario_id)]
         if srns:
             self._write_map(radio_map(srns, places))
@@ -122,6 +126,11 @@ class ColosseumCli:
         if (now := self.info()).is_active:
             still = f"is still {now.status} {CLEAR_S:g} s after its stop"
             raise CommandFailed(f"scenario {now.scenario_id} {still}")
+
+    def _mapped(self) -> dict[int, int]:
+        """The SRN of each node of the active scenario that is in use."""
+        used = (row for row in self.radio_map() if str(row["SRN"]) != "None")
+        return {int(str(row["Node"]).removeprefix("Node ")): int(row["SRN"]) for row in used}
 
     def _write_map(self, table: Mapping[str, Any]) -> None:
         done = self.run(["sh", "-c", f"cat >{_MAP}"], _CALL_S, json.dumps(table))

@@ -15,6 +15,7 @@ from testbed.colosseum.rehearsed_node import Call, RehearsedNode
 from testbed.colosseum.rules import Rules
 
 _POLL_S: Final = 0.5
+_LOGS: Final = ("run.log", "exit_status", "radio.conf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ class Conductor:
             for node in self.nodes:
                 node.kill()
         self._check_scripts()
+        self._check_logs()
         return Rehearsal(
             nodes=tuple(
                 Played(
@@ -141,6 +143,14 @@ class Conductor:
 
     def _call_all(self, script: str) -> None:
         list(self._pool.map(lambda node: node.call(script, self._rules.script_s), self.nodes))
+
+    def _check_logs(self) -> None:
+        """What Colosseum would have copied from /logs by the removal of the containers."""
+        for node in self.nodes:
+            for loop in range(1, self.batch.loops + 1):
+                names = [f"loop-{loop}/{name}" for name in _LOGS]
+                if missing := [name for name in names if not (node.logs / name).exists()]:
+                    self._problems.append(f"{node.name}: /logs lacks {', '.join(missing)}")
 
     def _check_scripts(self) -> None:
         for node in self.nodes:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,14 @@ class NodeLogs:
     conf: RadioConf
     folder: Path
     loops: dict[int, Path]
+
+    def versions(self) -> dict[str, str | None]:
+        """The versions that `testbed.colosseum.warm` printed; none of a node that loaded no model."""
+        path = self.folder / "warm.log"
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+            with suppress(ValueError, TypeError, KeyError):
+                return dict(json.loads(line)["versions"])
+        return {}
 
     def exit_status(self, loop: int) -> int | None:
         """The exit status of the loop's run; None if it never ended, or the node had no such loop."""
@@ -70,7 +79,7 @@ def collect(folder: Path, out: Path) -> list[NodeLogs]:
 
 
 def _row(logs: NodeLogs, loop: int) -> dict[str, Any]:
-    """The node as a run's report shows it; a batch job has neither its clock's offset nor its versions."""
+    """The node as a run's report shows it; a batch job does not measure its clock's offset."""
     code = logs.exit_status(loop)
     unknown = ("client", "started_s", "started_within_s", "ended_s", "ended_within_s")
     return {
@@ -79,7 +88,7 @@ def _row(logs: NodeLogs, loop: int) -> dict[str, Any]:
         "state": "did not end" if code is None else f"ended with {code}",
         "missing": None if loop in logs.loops else f"no logs of loop {loop}",
         "clock_offsets": [],
-        "versions": {},
+        "versions": logs.versions(),
         **dict.fromkeys(unknown),
     }
 

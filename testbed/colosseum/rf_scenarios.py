@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from channel.scenario.load import Scenario, changed, load
 from splitfl.core.errors import ConfigError
+from testbed.inventory.nodes import Inventory
 
 _LIKE: Final = "colosseum-path-loss"
 """Our scenario of constant losses, whose carrier and powers are taken over."""
@@ -32,6 +33,17 @@ RF_SCENARIOS: Final[Mapping[int, RfScenario]] = {
     10009: RfScenario(nodes=25, loss_db=0.0),
     **{51000 + loss: RfScenario(nodes=20, loss_db=float(loss)) for loss in range(5, 31, 5)},
 }
+
+
+def check_rf_nodes(inventory: Inventory) -> None:
+    """Raises ConfigError for an rf_node that the scenario does not have, if its nodes are known."""
+    known = RF_SCENARIOS.get(inventory.scenario.id)
+    for node in inventory.nodes:
+        if known is not None and node.rf_node > known.nodes:
+            raise ConfigError(
+                f"nodes.{node.name}.rf_node must lie in 1..{known.nodes}, the nodes of RF scenario "
+                f"{inventory.scenario.id}, got {node.rf_node}"
+            )
 
 
 def emulated(rf_scenario: int, clients: int) -> Scenario:

@@ -5,6 +5,8 @@ from typing import Final
 
 GOOD, WARNING, BAD, INFO = "ok", "warning", "bad", "info"
 ACCESS: Final = "access"
+OWN_NAME: Final = "own name"
+"""The address of a machine's own name: splitfl does not publish it, other programs might."""
 
 
 @dataclass(frozen=True, kw_only=True)

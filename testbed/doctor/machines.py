@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from testbed.doctor.findings import BAD, GOOD, INFO, WARNING, Finding
+from testbed.doctor.findings import BAD, GOOD, INFO, OWN_NAME, WARNING, Finding
 
 _LEAST_DISK_BYTES: Final = 2 << 30
 _LEAST_MEMORY_BYTES: Final = 2 << 30
@@ -83,14 +83,14 @@ def has_overlay(facts: Mapping[str, Any]) -> bool:
 def _own_name(node: str, host: str, addresses: list[str]) -> Finding:
     if not addresses:
         detail = f"{host!r}, its own name, has no address; splitfl publishes that of the route to the peer"
-        return Finding(node=node, check="own name", state=WARNING, detail=detail)
+        return Finding(node=node, check=OWN_NAME, state=WARNING, detail=detail)
     if all(address.startswith("127.") for address in addresses):
         detail = (
             f"{host!r}, its own name, resolves to {addresses[0]}, which no other machine reaches; "
             "splitfl does not publish it, other programs might"
         )
-        return Finding(node=node, check="own name", state=WARNING, detail=detail)
-    return Finding(node=node, check="own name", state=GOOD, detail=f"{host!r} is {', '.join(addresses)}")
+        return Finding(node=node, check=OWN_NAME, state=WARNING, detail=detail)
+    return Finding(node=node, check=OWN_NAME, state=GOOD, detail=f"{host!r} is {', '.join(addresses)}")
 
 
 def _release(name: str, version: str | None) -> str | None:

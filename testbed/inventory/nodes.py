@@ -100,7 +100,7 @@ class Hooks:
 
     `prepare_image` makes an image and `load_image` puts it on the nodes, both with `deploy --image`;
     `start_radio` runs before each `deploy` measures the paths, and lets the radios carry IP; `start_channel`
-    runs before a run, `fetch_results` with `collect` and `stop_channel` with `down`.
+    runs before `run` starts the server, `fetch_results` with `collect` and `stop_channel` with `down`.
     """
 
     prepare_image: str = ""

@@ -31,6 +31,7 @@ def deploy(
     fleet.need_all()
     if has_secrets(deployment):
         _make_secrets(inventory, deployment, session)
+    session.keep_nodes(inventory.members)
     settings = session.settings / f"{deployment.name}.json"
     settings.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     session.write(deployment)

@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,10 +112,10 @@ class Deployment:
             listen_port=inventory.listen_port,
             wheel=str(wheel),
             model="" if config.model.name in untrained.ABOUT else str(resolve(config.model.name).absolute()),
-            data=_local_data(config.task.data),
+            data=local_data(config.task.data),
             routes=routes,
         )
-        return dataclasses.replace(made, version=made._digest(inventory))
+        return replace(made, version=made._digest(inventory))
 
     def _digest(self, inventory: Inventory) -> str:
         """Identifies the contents: wheel, settings, files by size and time, and the nodes' parts."""
@@ -144,6 +145,34 @@ class DeploymentFolder:
     def write(self, deployment: Deployment) -> None:
         """Keeps the deployment."""
         self._write("deployment.json", dataclasses.asdict(deployment))
+
+    def keep_nodes(self, nodes: Sequence[Node]) -> None:
+        """Remembers nodes before they get files, so that `down` cleans them whatever the inventory has."""
+        self._write("nodes.json", [dataclasses.asdict(node) for node in nodes])
+
+    def nodes(self) -> list[Node]:
+        """The nodes that have got files, server first."""
+        rows = self._read("nodes.json") or []
+        return [Node(**{**row, "server_addresses": tuple(row["server_addresses"])}) for row in rows]
+
+    def check_places(self, inventory: Inventory) -> None:
+        """Raises ConfigError if a node with files is no longer in the inventory, or elsewhere."""
+        now = {node.name: node for node in inventory.members}
+        for node in self.nodes():
+            if node.name not in now or _place(now[node.name]) != _place(node):
+                raise ConfigError(
+                    f"the last `deploy` wrote nodes.{node.name} to {_where(node)}, which the inventory no "
+                    "longer has: use `splitfl testbed down` first (with --forget if that cannot be reached)"
+                )
+
+    def check_unchanged(self, inventory: Inventory) -> None:
+        """Raises ConfigError if a node's part in the run is another than at the last `deploy`."""
+        before, now = map(_parts, (self.nodes(), inventory.members))
+        if before != now:
+            names = ", ".join(sorted({one.name for one in {*before} ^ {*now}})) or "their order"
+            raise ConfigError(
+                f"the inventory has changed since `deploy` ({names}): restore it, or use `deploy` again"
+            )
 
     def deployment(self) -> Deployment:
         """The kept deployment. Raises ConfigError without one."""
@@ -182,7 +211,7 @@ class DeploymentFolder:
 
     def _write(self, name: str, content: Any) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = self.folder / f"{name}.part"
+        part = self.folder / f"{name}.{os.getpid()}.part"  # `run` and `collect` may write at once
         part.write_text(json.dumps(content, indent=1), encoding="utf-8")
         part.replace(self.folder / name)
 
@@ -223,7 +252,32 @@ def check_clients(config: RunConfig, inventory: Inventory) -> None:
         )
 
 
-def _local_data(data: str) -> str:
+def check_folders(inventory: Inventory) -> None:
+    """Raises ConfigError for two nodes with the same folder of the same machine."""
+    owner: dict[tuple[str, ...], str] = {}
+    for node in inventory.members:
+        if (first := owner.setdefault(_place(node), node.name)) != node.name:
+            raise ConfigError(
+                f"nodes.{node.name} and nodes.{first} both have {_where(node)}: correct `ssh`, or set "
+                f"nodes.{node.name}.folder to another one"
+            )
+
+
+def _place(node: Node) -> tuple[str, ...]:
+    """Where a deployment writes to. The nodes of labs have the files of this machine."""
+    return node.ssh, node.ssh_config, node.folder
+
+
+def _where(node: Node) -> str:
+    return f"the folder {node.folder} of {node.ssh or 'this machine'}"
+
+
+def _parts(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes without what a run does not depend on."""
+    return [replace(node, radio="", radio_log="", rf_node=0, wheelhouse="") for node in nodes]
+
+
+def local_data(data: str) -> str:
     """The absolute path of data on this machine; "" for a task's own data and for a data set of the hub."""
     if not data or data.startswith(_HUB):
         return ""

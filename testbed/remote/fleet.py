@@ -60,7 +60,8 @@ class Fleet(Closing):
     def retry(self) -> None:
         """Connects to the nodes without a link."""
         missing = [node for node in self.nodes if node.name not in self.links]
-        found = self._in_parallel({node.name: lambda node=node: NodeConnection(node) for node in missing})  # type: ignore[misc]
+        connecting = {node.name: lambda node=node: NodeConnection(node) for node in missing}
+        found = self._in_parallel(connecting, len(missing))
         self.unreachable = {name: str(one) for name, one in found.items() if isinstance(one, SplitflError)}
         self.links |= {name: one for name, one in found.items() if isinstance(one, NodeConnection)}
 
@@ -76,7 +77,8 @@ class Fleet(Closing):
 
     def each(self, work: Callable[[NodeConnection], T]) -> dict[str, T | SplitflError]:
         """The result of this work on every reachable node, or its error, by name."""
-        return self._in_parallel({name: lambda link=link: work(link) for name, link in self.links.items()})  # type: ignore[misc]
+        working = {name: lambda link=link: work(link) for name, link in self.links.items()}
+        return self._in_parallel(working, _MOST_AT_ONCE)
 
     def all(self, what: str, work: Callable[[NodeConnection], T]) -> dict[str, T]:
         """The results of this work; raises NodesFailed, node by node, if it fails on any."""
@@ -87,7 +89,7 @@ class Fleet(Closing):
         for link in self.links.values():
             link.close()
 
-    def _in_parallel(self, work: Mapping[str, Callable[[], T]]) -> dict[str, T | SplitflError]:
+    def _in_parallel(self, work: Mapping[str, Callable[[], T]], at_once: int) -> dict[str, T | SplitflError]:
         def caught(one: Callable[[], T]) -> T | SplitflError:
             try:
                 return one()
@@ -96,7 +98,7 @@ class Fleet(Closing):
             except SplitflError as error:
                 return error
 
-        with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        with ThreadPoolExecutor(max(1, at_once)) as pool:
             found = {name: pool.submit(caught, one) for name, one in work.items()}
             return {name: one.result() for name, one in found.items()}
 

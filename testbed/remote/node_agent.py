@@ -3,7 +3,7 @@
 It reads one request per line and writes one answer per line, both JSON; answers are prefixed by MARK, since a
 login shell may print other text. A node's folder, relative to the home folder, holds:
 
-state.json              the version that is deployed; only a folder with it is ever removed
+state.json              the version that is deployed, and the node; no other folder is ever removed
 versions/VERSION/       the packages (site/), settings, model, data and secrets of a deployment
 wheelhouse/             wheels of other packages
 run/                    NAME.json and NAME.log of each program, and what the programs write
@@ -18,18 +18,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 MARK = "splitfl-agent: "
 MODULES = ("torch", "transformers", "peft", "splitfl")
-GRACE_S = 8.0
-START_S = 20.0
+GRACE_S, START_S = 8.0, 20.0
 LATEST_BYTES = 4096
 
 
@@ -50,18 +51,16 @@ def prepare(folder: str, version: str, node: str) -> dict[str, Any]:
     root = at(folder)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (root / "state.json").exists():
-        if any(path.suffix not in (".json", ".part") for path in root.iterdir()):
+        if not is_unused(root):
             return {"error": f"{root} exists and is not splitfl's: choose another `folder`, or remove it"}
-        part = root / f"{node}.part"
+        part = root / f"state.json.{node}"
         write(part, {"version": None, "node": node})
         with suppress(FileExistsError):
             os.link(part, root / "state.json")  # another node's, if both see the same disk
         part.unlink()
-    owner = (read(root / "state.json") or {}).get("node", node)
-    if owner != node:
+    if (owner := (read(root / "state.json") or {}).get("node", node)) != node:
         return {"error": f"{root} is that of {owner}, on the same disk: set nodes.{node}.folder to another"}
-    running = [name for name, one in look(folder)["programs"].items() if one["state"] == "running"]
-    if running:
+    if running := [name for name, one in look(folder)["programs"].items() if one["state"] == "running"]:
         return {"error": f"a run is in progress ({', '.join(running)}): wait, or `splitfl testbed down`"}
     (root / "run").mkdir(exist_ok=True)
     (root / "versions" / version).mkdir(parents=True, exist_ok=True)
@@ -93,8 +92,7 @@ def install(folder: str, version: str, wheel: str, wheelhouse: bool) -> dict[str
 
 def activate(folder: str, version: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Makes a version the deployed one, removes the others and what they have run."""
-    root = at(folder)
-    state = read(root / "state.json") or {}
+    root, state = at(folder), read(at(folder) / "state.json") or {}
     if state.get("version") not in (None, version):
         reset(folder)
     write(root / "state.json", {"version": version, "node": state.get("node"), **facts})
@@ -108,8 +106,7 @@ def reset(folder: str) -> dict[str, Any]:
     """Ends all programs and removes what they have written."""
     if not (at(folder) / "state.json").exists():
         return {}
-    stopped = stop(folder, [])
-    if "error" not in stopped:
+    if "error" not in (stopped := stop(folder, [])):
         shutil.rmtree(at(folder) / "run", ignore_errors=True)
         (at(folder) / "run").mkdir()
     return stopped
@@ -119,8 +116,7 @@ def bind(address: str, peer: str) -> dict[str, Any]:
     """The address to listen on: this one; for a mapped port or 127.0.1.1 that of the route to a peer."""
     with suppress(OSError), socket.socket() as probe:
         probe.bind((address, 0))
-        found = probe.getsockname()[0]
-        if not found.startswith("127.") or found == address:
+        if not (found := probe.getsockname()[0]).startswith("127.") or found == address:
             return {"address": found}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((peer, 9))
@@ -134,13 +130,11 @@ def start(folder: str, version: str, name: str, argv: list[str], env: dict[str, 
     if record.exists() and program(record)["state"] == "running":
         return {}
     before = (read(record) or {}).get("started_s")
-    words = [word.replace("{root}", str(root)) for word in argv]
     command = [sys.executable, "-P", "-m", "testbed.remote.supervise", str(root / "run"), name]
-    path = str(root / "versions" / version / "site")
     subprocess.run(
-        [*command, sys.executable, "-P", *words],
+        [*command, sys.executable, "-P", *(word.replace("{root}", str(root)) for word in argv)],
         cwd=root / "run",
-        env={**os.environ, **env, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **env, "PYTHONPATH": f"{root}/versions/{version}/site", "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -165,21 +159,18 @@ def stop(folder: str, only: list[str]) -> dict[str, Any]:
                 with suppress(ProcessLookupError):
                     (os.killpg if number == signal.SIGKILL else os.kill)(pid, number)
         deadline_s = time.monotonic() + grace_s
-        while any(program(path)["state"] == "running" for path in running):
-            if time.monotonic() > deadline_s:
-                break
+        while any(program(path)["state"] == "running" for path in running) and time.monotonic() < deadline_s:
             time.sleep(0.05)
     left = ", ".join(path.stem for path in running if program(path)["state"] == "running")
     return {"error": f"{left} survived SIGKILL"} if left else {}
 
 
 def remove(folder: str, others: list[str]) -> dict[str, Any]:
-    """Ends all programs and removes the folder; only one with a state.json, and none of the other nodes."""
-    root = at(folder)
-    if not (root / "state.json").exists() or (read(root / "state.json") or {}).get("node") in others:
+    """Ends all programs and removes the folder, unless it is another node's or not splitfl's."""
+    root, state = at(folder), at(folder) / "state.json"
+    if (read(state) or {}).get("node") in others or not (state.exists() or is_unused(root)):
         return {"removed": False}
-    stopped = stop(folder, [])
-    if "error" in stopped:
+    if "error" in (stopped := stop(folder, [])):
         return stopped
     for path in root.iterdir():
         if path.name != "state.json":  # which goes last, so that this can be repeated
@@ -188,13 +179,16 @@ def remove(folder: str, others: list[str]) -> dict[str, Any]:
     return {"removed": True}
 
 
+def is_unused(root: Path) -> bool:
+    """Whether there is a folder with nothing but what an interrupted `prepare` or `remove` leaves."""
+    return root.is_dir() and all(path.name.startswith("state.json") for path in root.iterdir())
+
+
 def program(path: Path) -> dict[str, Any]:
     """A program's record with its state (running, done, failed or lost) and its last line."""
     record = read(path) or {}
-    if "code" in record:
-        state = "failed" if record["code"] else "done"
-    else:
-        state = "running" if is_alive(record) else "lost"
+    ended = "failed" if record.get("code") else "done"
+    state = ended if "code" in record else ("running" if is_alive(record) else "lost")
     return {**record, "state": state, "last": last_line(path.with_suffix(".log"))}
 
 
@@ -220,10 +214,9 @@ def last_line(log: Path) -> str:
 
 def newest_run(root: Path) -> dict[str, Any] | None:
     """The newest run of the server: its folder, its status, its last round, and whether it listens."""
-    found = sorted(path.parent for path in (root / "run" / "runs").glob("*/config.json"))
-    if not found:
+    folder = max((path.parent for path in (root / "run" / "runs").glob("*/config.json")), default=None)
+    if folder is None:
         return None
-    folder = found[-1]
     status = str((read(folder / "summary.json") or {}).get("status", "unfinished"))
     rounds, listens = 0, (folder / "server.json").exists()
     with suppress(OSError):
@@ -241,12 +234,9 @@ def versions(site: Path) -> dict[str, Any]:
         "    except m.PackageNotFoundError: return None\n"
         f"print(json.dumps({{'python': platform.python_version(), **{{n: of(n) for n in {MODULES}}}}}))"
     )
+    env = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(site)},
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env
     )
     found = json.loads(done.stdout.strip().splitlines()[-1])
     return lacks([name for name in MODULES if found[name] is None]) or {"versions": found}
@@ -284,10 +274,20 @@ ACTIONS: tuple[Callable[..., dict[str, Any]], ...] = (
 )
 
 
-def main() -> None:
-    """Answers requests until the end of standard input."""
+def read_requests(requests: Queue[str]) -> None:
+    """Passes lines on; at the end of standard input kills this process and what it runs, as pip."""
     for line in sys.stdin:
-        request = json.loads(line)
+        requests.put(line)
+    os.killpg(0, signal.SIGKILL)
+
+
+def main() -> None:
+    """Answers requests until the end of standard input, even if an action has not ended by then."""
+    with suppress(PermissionError):  # it leads its session, and so a group of its own
+        os.setpgid(0, 0)
+    requests: Queue[str] = Queue()
+    threading.Thread(target=read_requests, args=(requests,), daemon=True).start()
+    while request := json.loads(requests.get()):
         name = request.pop("do")
         try:
             answer = next(action for action in ACTIONS if action.__name__ == name)(**request)

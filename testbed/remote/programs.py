@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from splitfl.core.errors import ConfigError
 from testbed.inventory.nodes import CLIENT, SERVER, Inventory, Node
@@ -94,9 +94,8 @@ def topic(deployment: Deployment) -> str:
     return str(deployment.settings["transport"].get("topic") or f"splitfl-{deployment.version}")
 
 
-def check_transport(deployment: Deployment) -> None:
-    """Raises ConfigError for settings of the transport that name files, which the nodes do not have."""
-    table = deployment.settings["transport"]
+def check_transport(table: Mapping[str, Any]) -> None:
+    """Raises ConfigError for settings of [transport] that name files, which the nodes do not have."""
     for key in ("secrets", "token_file", "tls_cert", "tls_key", "tls_ca", "password_file"):
         if table.get(key):
             raise ConfigError(

@@ -50,16 +50,17 @@ class RemoteRun:
         self._retried_s = self._clocks_s = time.monotonic()
         self._gone_s: dict[str, float] = {}
 
+    def is_running(self) -> bool:
+        """Whether the server runs already; raises as `start`, before anything is started."""
+        return self._states()[self._inventory.server.name].state == "running"
+
     def start(self) -> None:
         """Starts what does not run; once the server runs, a client's node may be out of reach.
 
         Raises NodesFailed for unreachable nodes, ConfigError for a done run and for nodes of another version.
         """
-        found = {one.node.name: one for one in statuses(self._fleet)}
+        found = self._states()
         server = found[self._inventory.server.name]
-        if server.state != "running":
-            self._fleet.need_all()
-        self._check_deployed(found)
         self.measure_clocks()
         if server.state != "running":
             self._start_overlay(self._inventory.server)
@@ -97,6 +98,14 @@ class RemoteRun:
         for name, reason in lost_nodes(found).items():
             self._fleet.lost(name, reason)
         self._session.add_clocks({name: one for name, one in found.items() if not isinstance(one, Exception)})
+
+    def _states(self) -> dict[str, NodeStatus]:
+        """The nodes by name, all of which must be there before the server runs."""
+        found = {one.node.name: one for one in statuses(self._fleet)}
+        if found[self._inventory.server.name].state != "running":
+            self._fleet.need_all()
+        self._check_deployed(found)
+        return found
 
     def _check_deployed(self, found: dict[str, NodeStatus]) -> None:
         for one in found.values():
@@ -208,7 +217,7 @@ class RemoteRun:
         for name, reason in now.items():
             if name not in self._gone_s:
                 self._gone_s[name] = time.monotonic()
-                self._note(f"{name}: not reachable, its programs may go on: {reason}")
+                self._note(f"{name}: not reachable, its programs may continue: {reason}")
         for name in self._gone_s.keys() - now.keys():
             del self._gone_s[name]
             self._note(f"{name}: reachable again")

@@ -9,7 +9,9 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,9 @@ _IDLE_S: Final = 60
 _COPY_S: Final = 3600.0
 _LONGEST_SOCKET: Final = 104 - len(".0123456789abcdef")  # ssh adds a random end while it connects
 _THROUGH_GATEWAY: Final = "by UNKNOWN port 65535"
+_DENIED: Final = "Permission denied"
+_DROPPED: Final = "kex_exchange_identification"
+"""What ssh prints where a server has too many connections that are not yet authenticated (MaxStartups)."""
 # A copy must not outlive this process and overwrite what a repetition writes; not every system has setpriv.
 _WITH_PARENT: Final = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
 _CHANGED: Final = "REMOTE HOST IDENTIFICATION HAS CHANGED"
@@ -39,25 +44,22 @@ def options(node: Node) -> list[str]:
 
 
 def connect(node: Node) -> None:
-    """Opens the kept connection, within CONNECT_S. Raises PeerLost with one sentence."""
+    """Opens the kept connection, within CONNECT_S. Raises PeerLost with one sentence.
+
+    A connection that a busy gateway drops is tried again, at times that differ between nodes.
+    """
     if not node.ssh:
         return
-    with tempfile.TemporaryFile() as errors:
-        try:
-            done = subprocess.run(
-                ["ssh", *options(node), node.ssh, "--", "true"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,  # no pipe: the kept connection would hold it open
-                timeout=CONNECT_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise PeerLost(f"no connection to {node.ssh} within {CONNECT_S:g} s") from None
-        except OSError as error:
-            raise PeerLost(f"ssh: {error.strerror}") from None
-        errors.seek(0)
-        if done.returncode:
-            raise PeerLost(sentence(node.ssh, errors.read().decode(errors="replace")))
+    deadline_s = time.monotonic() + CONNECT_S
+    wait_s = 0.2 + hashlib.sha256(node.ssh.encode()).digest()[0] / 256
+    while (errors := _connect(node, options(node), deadline_s)) is not None:
+        if _THROUGH_GATEWAY in errors:  # a kept connection discards the gateway's own words
+            with suppress(PeerLost):
+                errors = _connect(node, plain_options(node), deadline_s) or _DROPPED
+        is_dropped = _DROPPED in errors and _DENIED not in errors
+        if not is_dropped or time.monotonic() + wait_s > deadline_s:
+            raise PeerLost(sentence(node.ssh, errors))
+        time.sleep(wait_s)
 
 
 def disconnect(node: Node) -> None:
@@ -106,11 +108,14 @@ def sentence(host: str, errors: str) -> str:
         )
     if "Host key verification failed" in errors:
         return f"the host key of {host} is not known: connect once by `ssh {host}` and check it"
-    denied = next((line.strip() for line in lines if "Permission denied" in line), "")
+    denied = next((line.strip() for line in lines if _DENIED in line), "")
     if denied:
         return f"{host} refuses your key, and would ask for a password: {denied}"
-    if _THROUGH_GATEWAY in errors:  # the gateway's own words are lost: a kept connection discards them
-        return f"the gateway of {host} closed the connection, as it does for a refused key: try `ssh {host}`"
+    if _THROUGH_GATEWAY in errors:
+        why = "as it does for a refused key, or where too many begin at once"
+        return f"the gateway of {host} closed the connection, {why}: try `ssh {host}`"
+    if _DROPPED in errors:
+        return f"{host} drops connections, as where too many begin at once: try `ssh {host}`"
     return lines[-1].strip() if lines else f"ssh to {host} failed without a message"
 
 
@@ -120,6 +125,26 @@ def need_programs(nodes: Sequence[Node]) -> None:
     for program, package in needed.items():
         if shutil.which(program) is None:
             raise ConfigError(f"`splitfl testbed` needs the program `{program}` (Debian: {package})")
+
+
+def _connect(node: Node, words: Sequence[str], deadline_s: float) -> str | None:
+    """What ssh with these options prints if it cannot connect, else None. Raises PeerLost at the deadline."""
+    with tempfile.TemporaryFile() as errors:
+        try:
+            done = subprocess.run(
+                ["ssh", *words, node.ssh, "--", "true"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,  # no pipe: the kept connection would hold it open
+                timeout=max(0.0, deadline_s - time.monotonic()),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PeerLost(f"no connection to {node.ssh} within {CONNECT_S:g} s") from None
+        except OSError as error:
+            raise PeerLost(f"ssh: {error.strerror}") from None
+        errors.seek(0)
+        return errors.read().decode(errors="replace") if done.returncode else None
 
 
 def _rsync(node: Node, words: Sequence[str]) -> None:

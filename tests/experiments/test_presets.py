@@ -1,10 +1,12 @@
 """The experiments that come along can be had by name, and are what their first lines say."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import splitfl
 from experiments import presets
 from experiments.presets import about, find, names, without_learning
 from splitfl.adapters.kind import LowRank
@@ -20,6 +22,27 @@ from splitfl.transport.security.credentials import TlsFiles
 def test_a_preset_has_a_description_and_a_valid_link(name: str) -> None:
     assert len(about(name)) > 40
     check_link(find(name, [])[1])
+
+
+@pytest.mark.slow
+def test_pretraining_from_random_weights_lowers_the_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lines = [f"    def method_{number}(self):\n        return {number}\n" for number in range(300)]
+    for name in ("train/a.py", "train/b.py", "train/c.py", "dev/a.py"):
+        path = tmp_path / "texts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(lines))
+    found = splitfl.run(
+        presets.FOLDER / "pretrain.toml",
+        out=tmp_path,
+        screen=splitfl.Silent(),
+        task={"name": "corpus", "data": str(tmp_path / "texts"), "max_length": 32},
+        federation={"rounds": 2, "client_steps": [4, 2, 8]},
+    )
+    first, last = found.metrics["eval_loss"]
+    assert last < first - 0.05 < math.log(257)
 
 
 def test_the_radio_preset_is_the_demos_model_and_data_in_a_street_cell() -> None:

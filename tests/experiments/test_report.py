@@ -134,12 +134,21 @@ def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> Non
     assert "The link was emulated, with settings of another version" in " ".join(emulation(read_run(folder)))
 
 
-def test_the_report_says_how_many_clients_share_a_step(make_run: MakeRun) -> None:
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ({"server_batch": 2}, "The server trained on the activations of up to 2 clients in one step."),
+        (
+            {"outer_optimiser": "nesterov", "outer_lr": 0.7},
+            "The server took steps on outer gradients by 'nesterov' with rate 0.7.",
+        ),
+    ],
+)
+def test_the_report_says_what_the_server_did(method: dict[str, Any], said: str, make_run: MakeRun) -> None:
     folder = make_run(rounds=1, steps=1)
     config = json.loads((folder / "config.json").read_text())
-    config["method"]["server_batch"] = 2
+    config["method"] |= method
     (folder / "config.json").write_text(json.dumps(config))
-    said = "The server trained on the activations of up to 2 clients in one step."
     assert said in learning(read_run(folder))
 
 

@@ -69,14 +69,16 @@ class LoopInputs:
         for at in range(self.config.federation.rounds):
             yield at, self.batches[at * steps : (at + 1) * steps]
 
-    def adamw(self, *pieces: Piece, of_body: int = 0) -> torch.optim.AdamW:
+    def adamw(
+        self, *pieces: Piece, of_body: int = 0, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> torch.optim.AdamW:
         """AdamW over the pieces' trainable tensors; the last `of_body` pieces have the body's rate."""
         train, first = self.config.train, len(pieces) - of_body
         groups = [
             {"params": list(trainable(piece).values()), "lr": train.head_lr if at < first else train.body_lr}
             for at, piece in enumerate(pieces)
         ]
-        return torch.optim.AdamW(groups, weight_decay=0.0)
+        return torch.optim.AdamW(groups, betas=betas, weight_decay=0.0)
 
     def perturbations(self, *pieces: Piece) -> "Perturbations":
         """The run's perturbations over these pieces' trainable tensors."""

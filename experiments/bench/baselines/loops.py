@@ -113,7 +113,31 @@ def fsl_sage(inputs: LoopInputs) -> Rounds:
 def fedlora(inputs: LoopInputs) -> Rounds:
     """The whole model, unsplit."""
     whole = inputs.whole()
-    optimiser = inputs.adamw(whole)
+    yield from _whole_steps(inputs, whole, inputs.adamw(whole))
+
+
+def data_parallel(inputs: LoopInputs) -> Rounds:
+    """As `fedlora` with the betas of pretraining."""
+    whole = inputs.whole()
+    yield from _whole_steps(inputs, whole, inputs.adamw(whole, betas=(0.9, 0.95)))
+
+
+def diloco(inputs: LoopInputs) -> Rounds:
+    """Rounds of `data_parallel`, after each of which torch's SGD steps on the outer gradient."""
+    whole = inputs.whole()
+    held = list(trainable(whole).values())
+    outer = [torch.nn.Parameter(value.detach().clone()) for value in held]
+    optimiser = torch.optim.SGD(outer, lr=0.7, momentum=0.9, nesterov=True)
+    for losses in _whole_steps(inputs, whole, inputs.adamw(whole, betas=(0.9, 0.95))):
+        with torch.no_grad():
+            _step(optimiser, [before - after for before, after in zip(outer, held, strict=True)])
+            for value, new in zip(held, outer, strict=True):
+                value.copy_(new)
+        yield losses
+
+
+def _whole_steps(inputs: LoopInputs, whole: Piece, optimiser: torch.optim.Optimizer) -> Rounds:
+    """Steps of the unsplit model, round by round."""
     for _, batches in inputs.rounds():
         losses = []
         for batch in batches:

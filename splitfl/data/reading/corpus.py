@@ -10,10 +10,10 @@ import numpy as np
 from splitfl.core.errors import DataError
 from splitfl.data.classes import Numbering, numbered_by_name, refuse_unlikely
 from splitfl.data.examples import HELD_OUT_ONE_IN, Examples, Ints, gather, split_held_out
-from splitfl.data.pictures import Pictures
 from splitfl.data.reading.file_formats import BadRow
 from splitfl.data.reading.forms import Form
 from splitfl.data.reading.rows import Part, Row, Tally
+from splitfl.data.samples import Samples
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,8 +23,8 @@ class Corpus:
     `sources` says of each file or split what was read, `numbered` who decided the classes' numbers.
     """
 
-    train: Examples | Pictures
-    held_out: Examples | Pictures
+    train: Samples
+    held_out: Samples
     label_names: tuple[str, ...]
     skipped_rows: int = 0
     sources: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ def _described(part: Part) -> str:
     return f"{part.source}: {len(part.rows):,} rows, {part.columns}"
 
 
-def _relabelled(samples: Examples | Pictures, lookup: Ints, num_classes: int) -> Examples | Pictures:
+def _relabelled(samples: Samples, lookup: Ints, num_classes: int) -> Samples:
     """The same with classes of other numbers; a class of its own column where a sample may have several."""
     if samples.labels is None:
         return samples

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from splitfl.data.reading.cache_folder import cache_folder
+
 log = logging.getLogger(__name__)
 
 Sources = Sequence[tuple[str, Path]]
@@ -33,7 +35,7 @@ def parsed_once(sources: Sources, parse: Callable[[Sources], Texts], folder: Pat
     The default folder is `splitfl` in the user's cache folder. Without a writable cache, sources are parsed.
     """
     key = _key(sources)
-    folder = folder or _user_folder()
+    folder = folder or cache_folder()
     if folder is None:
         return parse(sources)
     path = folder / f"docstrings-{sys.implementation.cache_tag}.json"
@@ -42,18 +44,6 @@ def parsed_once(sources: Sources, parse: Callable[[Sources], Texts], folder: Pat
         found = parse(sources)
         _write(path, key, found)
     return found
-
-
-def _user_folder() -> Path | None:
-    """The cache folder of the XDG base directory specification; None without a home folder."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if named.is_absolute():
-        return named / "splitfl"
-    try:
-        return Path.home() / ".cache" / "splitfl"
-    except RuntimeError as error:
-        log.debug("docstrings are not cached: %s", error)
-        return None
 
 
 def _key(sources: Sources) -> str:

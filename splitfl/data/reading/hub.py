@@ -2,7 +2,7 @@
 
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -53,14 +53,20 @@ def load_evaluation_split(name: str, config: TaskConfig, form: Form) -> Corpus:
 
 def _found(name: str) -> tuple[Any, Any]:
     """The library, and all splits of the data set."""
+    datasets = library(name)
+    saved = is_saved(Path(name))
+    return datasets, load_saved(datasets, Path(name)) if saved else load_named(name, datasets.load_dataset)
+
+
+def library(name: str) -> Any:
+    """The library `datasets`, which this data set needs. Raises DataError where it is not installed."""
     try:
-        datasets: Any = importlib.import_module("datasets")
+        return importlib.import_module("datasets")
     except ImportError:
         raise DataError(
             f"the data set {name!r} needs the library datasets: pip install 'splitfl[data]'; "
             "for local data give a file or folder that exists"
         ) from None
-    return datasets, _saved(datasets, Path(name)) if is_saved(Path(name)) else _downloaded(datasets, name)
 
 
 def is_saved(folder: Path) -> bool:
@@ -68,8 +74,8 @@ def is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def _saved(datasets: Any, folder: Path) -> Any:
-    """All splits in a saved folder; a data set without splits is one to train on."""
+def load_saved(datasets: Any, folder: Path) -> Any:
+    """All splits in a saved folder; a data set without splits is one to train on. Raises DataError."""
     try:
         found = datasets.load_from_disk(str(folder))
     except Exception as error:  # of any kind: arrow has its own
@@ -78,9 +84,12 @@ def _saved(datasets: Any, folder: Path) -> Any:
     return found if isinstance(found, datasets.DatasetDict) else {"train": found}
 
 
-def _downloaded(datasets: Any, name: str) -> Any:
-    """All splits of a data set; the second of two words is a configuration if it is not a name."""
-    words = name.split("/")
+def load_named(name: str, load: Callable[..., Any]) -> Any:
+    """What `load` of the library gives for a name or a local folder; DataError where it gives nothing.
+
+    The second of two words is a configuration if it is not a name.
+    """
+    words = [name] if Path(name).is_dir() else name.split("/")
     readings: dict[int, list[tuple[str, ...]]] = {
         1: [(name,)],
         2: [(name,), (words[0], words[-1])],
@@ -90,7 +99,7 @@ def _downloaded(datasets: Any, name: str) -> Any:
     for reading in readings.get(len(words), []):
         try:
             with _quiet_retries():
-                return datasets.load_dataset(*reading)
+                return load(*reading)
         except Exception as error:  # the library lets through whatever its HTTP client and its readers raise
             reason = reason or error
             if isinstance(error, ConnectionError):  # each reading of the name would wait for the network anew

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from splitfl.config import TaskConfig
 from splitfl.core.errors import ConfigError, DataError
@@ -16,6 +17,8 @@ from splitfl.data.reading.forms import Form
 from splitfl.data.reading.hub import is_saved, load_evaluation_split, load_hub
 from splitfl.data.reading.rows import SUFFIXES
 
+T = TypeVar("T")
+
 
 def topics(config: TaskConfig) -> Corpus:
     return _embedded(config, stdlib.topics, stdlib.AREA_NAMES)
@@ -26,14 +29,19 @@ def docstrings(config: TaskConfig) -> Corpus:
 
 
 def _embedded(config: TaskConfig, load: Callable[[], Examples], label_names: tuple[str, ...]) -> Corpus:
-    if config.data:
-        raise ConfigError(
-            f"task.data must be empty for task {config.name!r}, got {config.data!r}; "
-            "for data of your own take task classification or lm"
-        )
+    refuse_data(config, "classification or lm")
     _check_own_labels(config, label_names)
     train, held_out = split_held_out(load())
     return Corpus(train=train, held_out=held_out, label_names=label_names)
+
+
+def refuse_data(config: TaskConfig, others: str) -> None:
+    """ConfigError where `task.data` names data; `others` are the tasks that read them."""
+    if config.data:
+        raise ConfigError(
+            f"task.data must be empty for task {config.name!r}, got {config.data!r}; "
+            f"for data of your own take task {others}"
+        )
 
 
 def _check_own_labels(config: TaskConfig, label_names: tuple[str, ...]) -> None:
@@ -60,23 +68,36 @@ def e2e(config: TaskConfig) -> Corpus:
 
 def given(config: TaskConfig, form: Form, *, is_evaluation: bool = False) -> Corpus:
     """The corpus at a path, or by a name of the hub: `hf:NAME`, or NAME where no such file is."""
-    if not config.data:
-        raise DataError(
-            f"task {config.name!r} needs data: a file, a folder with train and dev files "
-            f"({', '.join(SUFFIXES)}), or hf:NAME; give it with --data or as task.data"
-        )
     by_path, by_name = (
         (load_evaluation_file, load_evaluation_split) if is_evaluation else (load_files, load_hub)
     )
+    return located(
+        config,
+        f"a file, a folder with train and dev files ({', '.join(SUFFIXES)})",
+        by_path=lambda path: by_path(path, config, form),
+        by_name=lambda name: by_name(name, config, form),
+    )
+
+
+def located(config: TaskConfig, have: str, *, by_path: Callable[[Path], T], by_name: Callable[[str], T]) -> T:
+    """What the reader of a path, or of a data set's name, makes of `task.data`.
+
+    Raises DataError where nothing is named, which may be what tasks `have`, or hf:NAME, and for a path that
+    does not exist.
+    """
+    if not config.data:
+        raise DataError(
+            f"task {config.name!r} needs data: {have}, or hf:NAME; give it with --data or as task.data"
+        )
     path = Path(config.data).expanduser()
     if config.data.startswith("hf:"):
-        return by_name(config.data.removeprefix("hf:"), config, form)
+        return by_name(config.data.removeprefix("hf:"))
     if is_saved(path):
-        return by_name(str(path), config, form)
+        return by_name(str(path))
     if path.exists():
-        return by_path(path, config, form)
+        return by_path(path)
     if re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*){0,2}", config.data) and path.suffix.lower() not in SUFFIXES:
-        return by_name(config.data, config, form)
+        return by_name(config.data)
     raise DataError(f"there is no file or folder {config.data}; give an existing one, or hf:NAME")
 
 

@@ -9,6 +9,7 @@ from splitfl.core.messages import Adapter, Begin, Done, Message
 from splitfl.core.state import State
 from splitfl.federation.averager import Averager, Start, needs_start
 from splitfl.federation.over_the_air import over_the_air
+from splitfl.federation.server_optimiser import ServerOptimiser
 from splitfl.methods.parts.method import ServerReply, Turn, unexpected
 from splitfl.methods.parts.perturbed_parameters import values_of
 from splitfl.models.cut import Piece
@@ -28,20 +29,23 @@ class ClientAdapters:
         own: Callable[[], Piece],
         above: Callable[[], Piece] | None = None,
         prefix: str = "",
+        optimiser: ServerOptimiser | None = None,
     ) -> "ClientAdapters":
         """For clients that train the piece `own`, and `above`, whose tensors have `prefix` in messages.
 
-        The pieces are loaded only where aggregation needs the initial values.
+        `optimiser` replaces that of the settings. The pieces are loaded only where aggregation needs the
+        initial values.
         """
         federation, start = config.federation, Start()
-        if needs_start(federation):
+        if optimiser is not None or needs_start(federation):
             trained = values_of(own())
             ranked = frozenset(name for name in trained if federation.client_ranks and ".lora_" in name)
             if above is not None:
                 trained |= {f"{prefix}{name}": value for name, value in values_of(above()).items()}
             tensors = {name: value.cpu().clone() for name, value in trained.items()}
             start = Start(tensors=tensors, ranked=ranked, ranks=federation.client_ranks)
-        return cls(config.method.name, Averager(federation, start, over_the_air(config)))
+        averager = Averager(federation, start, over_the_air(config), optimiser)
+        return cls(config.method.name, averager)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -53,10 +57,14 @@ class ClientAdapters:
         return self._averager.since(message.version, turn.client)
 
     def answer(self, turn: Turn, message: Message) -> ServerReply:
-        """The reply to a Begin and to an upload, which is its `change`; WireError for other messages."""
+        """The reply to a Begin and to an upload, which is its `change`.
+
+        Raises WireError for other messages, and for an upload of an unknown version or of other tensors.
+        """
         done = Done()
         match message:
             case Adapter():
+                self._averager.check(message)
                 return ServerReply(
                     reply=done,
                     losses=message.losses,

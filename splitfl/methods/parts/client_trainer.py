@@ -11,12 +11,20 @@ from splitfl.accounting.flops import Cost, cost
 from splitfl.adapters.inject import held, install, overwrite, tracked, trainable
 from splitfl.adapters.residuals import RESIDUAL_A, RESIDUALS, B, above, extended, residuals
 from splitfl.config import RunConfig, TrainConfig
-from splitfl.core.messages import Adapter, Begin, Message, Reply
+from splitfl.core.messages import Adapter, Begin, Done, Message, Reply
 from splitfl.core.state import State, copied, number_in, part, under, whole
 from splitfl.data.batch import Batch
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.methods.parts.method import ClientRound
-from splitfl.methods.parts.optimiser import Decay, Group, SideOptimiser, constant, head_decay
+from splitfl.methods.parts.optimiser import (
+    FINETUNING,
+    Decay,
+    Group,
+    Recipe,
+    SideOptimiser,
+    constant,
+    head_decay,
+)
 from splitfl.models.cut import Piece
 from splitfl.models.training_step import TrainingStep
 
@@ -28,8 +36,9 @@ class ClientTrainer:
     """A client's piece and its AdamW, whose moments are kept over rounds.
 
     `above` is a second piece trained with the first, at the body's learning rate; in messages its tensors
-    have `prefix`. Both rates are multiplied by the round's `decay`. If `rank` is set, only the first `rank`
-    ranks of the piece's LoRA are trained.
+    have `prefix`. Both rates are multiplied by the `decay` of the round or, if the `recipe` says so, of the
+    batch in the whole run, as the server counts them. If `rank` is set, only the first `rank` ranks of the
+    piece's LoRA are trained.
     """
 
     def __init__(
@@ -40,6 +49,7 @@ class ClientTrainer:
         above: Piece | None = None,
         prefix: str = "",
         decay: Decay = constant,
+        recipe: Recipe = FINETUNING,
     ) -> None:
         self.piece = piece
         self._above = above
@@ -61,7 +71,9 @@ class ClientTrainer:
             groups.append((self._parameters_above, train.body_lr))
             assert self.parameters.keys().isdisjoint(self._parameters_above)
             self.parameters = {**self.parameters, **self._parameters_above}
-        self._optimiser = SideOptimiser(groups, train, decay)
+        self._optimiser = SideOptimiser(groups, train, decay, recipe)
+        self._by_batches = recipe.by_batches
+        self._batch = 0
         self._residual_shapes: tuple[torch.Size, ...] = ()
 
     @classmethod
@@ -98,7 +110,14 @@ class ClientTrainer:
         for name, parameter in self.parameters.items():
             parameter.requires_grad_(self._aggregator.trains(name, round_index))
         self._optimiser.drop()
-        self._optimiser.set_round(round_index, head_lr)
+        if not self._by_batches:
+            self._optimiser.set_round(round_index, head_lr)
+        elif isinstance(reply, Adapter | Done):  # else it continues from its own count
+            self.set_batch(reply.first_batch)
+
+    def set_batch(self, index: int) -> None:
+        """The index in the whole run of the batch of the next step, for a recipe by batches."""
+        self._batch = index
 
     def training_step(self, batch: Batch, round_index: int, step: int) -> TrainingStep:
         """The step of a round that this batch is computed in."""
@@ -122,6 +141,9 @@ class ClientTrainer:
 
     def step(self) -> None:
         """Takes in the gradients that backward left: a step, or with accumulation a part of one."""
+        if self._by_batches:
+            self._optimiser.set_round(self._batch)
+            self._batch += 1
         self._update(self._optimiser.step)
 
     def zero_grad(self) -> None:
@@ -154,10 +176,13 @@ class ClientTrainer:
         residual = under("residual", copied(residuals(self.piece.model)))
         if self._above is not None:
             residual |= under("residual_above", copied(residuals(self._above.model)))
-        return kept | residual | {"version": whole(self._version)}
+        counted = {"batch": whole(self._batch)} if self._by_batches else {}
+        return kept | residual | counted | {"version": whole(self._version)}
 
     def restore(self, state: State) -> None:
         self._version = number_in(state, "version")
+        if self._by_batches:
+            self._batch = number_in(state, "batch")
         overwrite(self._held, part(state, "value"))
         self._optimiser.restore(state)
         install(self.piece, part(state, "residual"))

@@ -7,9 +7,12 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from splitfl.core.errors import WireError
-from splitfl.core.messages import Activation, Message, Plan, Reply
+from splitfl.core.messages import Activation, Message, Plan, Reply, WeightGradients
 from splitfl.core.state import State
 from splitfl.models.cut import Piece
+
+Batched = Activation | WeightGradients
+"""Messages of which the server may take several as one batch."""
 
 ClientRound = Generator[Message, Reply, None]
 """Yields the client's messages in order; is resumed with the reply to each, or LOST."""
@@ -111,15 +114,16 @@ class ServerMethod(Protocol):
 
 @runtime_checkable
 class BatchServer(ServerMethod, Protocol):
-    """The server's side of a method whose body can take one step on the activations of several clients.
+    """The server's side of a method that can take one step on the messages of several clients.
 
-    This is needed for `method.server_batch` above 1, where at most one step is in flight.
+    This is needed for `method.server_batch` above 1 and where the specification has `waits_for_all`. At most
+    one step is then in flight.
     """
 
-    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Activation]) -> list[ServerReply]:
+    def compute_batch(self, turns: Sequence[Turn], messages: Sequence[Batched]) -> list[ServerReply]:
         """The replies to the messages of these turns, computed as one batch; changes no state.
 
-        With one message it is `compute`. The last reply's `change` is the step of the body.
+        With one message it is `compute`. The last reply's `change` is the step.
         """
 
 

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -11,10 +13,22 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.state import State, moments, number_in, part, set_moments, under, whole
 
 Decay = Callable[[int], float]
-"""The factor of the learning rate in a round, counted from 0."""
+"""The factor of the learning rate in a round, or for a batch of the whole run, counted from 0."""
 
 Group = tuple[Mapping[str, torch.nn.Parameter], float]
 """Parameters by name, and their learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """AdamW's `betas`; whether vectors have weight decay; whether rates change by batches, not by rounds."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    decays_vectors: bool = True
+    by_batches: bool = False
+
+
+FINETUNING: Final = Recipe()
 
 
 class SideOptimiser:
@@ -25,13 +39,13 @@ class SideOptimiser:
     ends a group of batches early: nothing is pending between rounds, so no checkpoint holds gradients.
     """
 
-    def __init__(self, groups: Sequence[Group], train: TrainConfig, decay: Decay) -> None:
+    def __init__(
+        self, groups: Sequence[Group], train: TrainConfig, decay: Decay, recipe: Recipe = FINETUNING
+    ) -> None:
         self._parameters = {name: value for group, _ in groups for name, value in group.items()}
-        self._adamw = torch.optim.AdamW(
-            [{"params": list(group.values()), "lr": lr} for group, lr in groups],
-            weight_decay=train.weight_decay,
-        )
-        self._rates = [lr for _, lr in groups]
+        made = [one for group in groups for one in _param_groups(group, train.weight_decay, recipe)]
+        self._adamw = torch.optim.AdamW(made, betas=recipe.betas)
+        self._rates = [one["lr"] for one in made]
         self._now = self._rates
         self._train = train
         self._decay = decay
@@ -41,7 +55,7 @@ class SideOptimiser:
         self._sums: dict[str, Tensor] = {}
 
     def set_round(self, round_index: int, first_lr: float | None = None) -> None:
-        """The learning rates of this round; the first group's is `first_lr` before decay, if given."""
+        """The rates of this round or batch; the first group's is `first_lr` before decay, if given."""
         self._decayed = self._decay(round_index)
         self._now = [first_lr or self._rates[0], *self._rates[1:]]
 
@@ -113,6 +127,15 @@ class SideOptimiser:
             group["lr"] = rate * (self._decayed * warmup)
         self._adamw.step()
         self.zero_grad()
+
+
+def _param_groups(group: Group, weight_decay: float, recipe: Recipe) -> list[dict[str, Any]]:
+    """AdamW's parameter groups for one group; vectors without weight decay have one of their own."""
+    parameters, lr = group
+    vectors = [value for value in parameters.values() if value.ndim < 2 and not recipe.decays_vectors]
+    decayed = [value for value in parameters.values() if value.ndim > 1 or recipe.decays_vectors]
+    made = [{"params": decayed, "lr": lr, "weight_decay": weight_decay}]
+    return [*made, {"params": vectors, "lr": lr, "weight_decay": 0.0}] if vectors else made
 
 
 def refuse_accumulation(train: TrainConfig, steps: int) -> None:

@@ -37,6 +37,12 @@ ROW_MESSAGES: Final[Mapping[str, type[Message]]] = {
 ALL_POLICIES: Final = frozenset({"mask", "zero", "rescale", "stale", "skip"})
 
 
+def declared_steps(config: RunConfig) -> tuple[int, ...]:
+    """Each client's local steps per round as `federation` declares them; 0 for one pass over its data."""
+    federation = config.federation
+    return federation.client_steps or (federation.local_steps,) * federation.clients
+
+
 def _check_reason(name: str, got: object) -> None:
     if got is not True and not (isinstance(got, str) and got):
         raise ConfigError(f"{name} must be True or the reason why not, got {got!r}")
@@ -91,8 +97,8 @@ class Signature:
 
     def adapter_settings(self) -> frozenset[str]:
         """The settings of the codecs of adapters, by direction, that a round sends."""
-        up = {"codec.adapter_up", "codec.error_feedback"} if self.end == (Adapter, Done) else set()
-        return frozenset(up | ({_ADAPTER_DOWN} if self.begin is Adapter else set()))
+        up = _ADAPTER_UP if self.end == (Adapter, Done) else ()
+        return frozenset((*up, *((_ADAPTER_DOWN,) if self.begin is Adapter else ())))
 
     def row_messages(self) -> frozenset[str]:
         """The names, as in `ROW_MESSAGES`, of the messages of rows that a step exchanges."""
@@ -131,7 +137,7 @@ REPLAYS: Final = (
 """The reason that a method whose clients replay scalars is not asynchronous."""
 
 _ADAPTER_DOWN: Final = "codec.adapter_down"
-_ADAPTER_CODECS: Final = ("codec.adapter_up", "codec.error_feedback", _ADAPTER_DOWN)
+_ADAPTER_UP: Final = ("codec.adapter_up", "codec.error_feedback", "codec.error_decay")
 
 NOT_ONCE: Final = "passes a batch through its pieces more or less than once"
 NO_ADAPTERS: Final = "its clients send no adapters"
@@ -157,7 +163,9 @@ class MethodSpec:
     whenever it trains them (see training_step.py). `local_update` is set if the controller may assign the
     method to a client from round to round; a specification made by `replace` must set it, `server_batch` and
     `shardable` anew for a server of its own. `refusals` are checked before a run. `needs` are settings, as
-    `table.key=value`, that a run requires.
+    `table.key=value`, that a run requires. With `waits_for_all` the server, a `BatchServer`, takes all
+    clients' messages of a step together. `local_steps` gives each client's local steps per round, 0 for one
+    pass over its data.
 
     Raises ConfigError for a missing Tolerance or reason and for unsuitable settings.
     """
@@ -184,6 +192,8 @@ class MethodSpec:
     local_update: LocalUpdateSpec | None = None
     refusals: tuple[Refusal, ...]
     needs: tuple[str, ...] = ()
+    waits_for_all: bool = False
+    local_steps: Callable[[RunConfig], tuple[int, ...]] = declared_steps
 
     def __post_init__(self) -> None:
         if self.sends.keys() != self.signature.row_messages():
@@ -207,13 +217,13 @@ class MethodSpec:
 
     def why_not(self, setting: str) -> str:
         """The reason that it does not read a setting; "" without a particular one."""
-        if setting in OPTIMISER:
+        if setting in OPTIMISER and not self.shared & OPTIMISER:
             return "has no gradients, and no optimiser that could take them"
         if setting == SERVER_BATCH:
             return "" if self.server_batch is True else self.server_batch
         if setting == _ADAPTER_DOWN and self.versioned is not True:
             return self.versioned
-        if setting in _ADAPTER_CODECS:
+        if setting in (*_ADAPTER_UP, _ADAPTER_DOWN):
             return "exchanges no adapters whose differences could be encoded"
         table, _, kind = setting.partition(".")
         codec = self.sends[kind].codec if table == "codec" and kind in self.sends else True

@@ -1,4 +1,4 @@
-"""Forward and backward pass of a client's piece, with activation checkpointing and micro-batches."""
+"""Forward and backward passes on a client, with activation checkpointing and micro-batches."""
 
 # B batch, T tokens, D hidden
 
@@ -119,6 +119,29 @@ class SplitPass:
     def _rows(self, batch: Batch) -> list[slice]:
         size = self._size or len(batch.ids_B)
         return [slice(first, first + size) for first in range(0, len(batch.ids_B), size)]
+
+
+class WholePass:
+    """The forward and backward pass of a whole model, with the memory saving of `SplitPass`."""
+
+    def __init__(self, trainer: ClientTrainer, settings: Backpropagation) -> None:
+        self._trainer = trainer
+        self._size = settings.micro_batch
+        self._is_checkpointed = settings.checkpoint_head
+        if settings.checkpoint_head:
+            enable_checkpointing(trainer.piece)
+
+    def backpropagate(self, batch: Batch, step: TrainingStep) -> float:
+        """Accumulates the gradient of the batch's mean loss in the trainer's tensors; returns the loss."""
+        trainer, found = self._trainer, 0.0
+        for micro in micro_batches(batch.labels, self._size, trainer.piece.kind):
+            with training_step(step.of(micro.rows), trainer.piece):
+                loss = trainer.piece(micro.of(batch.inputs), {}, batch.labels[micro.rows]).loss * micro.weight
+                loss.backward()
+            found += loss.item()
+        cost = trainer.cost(batch.shape)
+        trainer.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
+        return found
 
 
 def enable_checkpointing(piece: Piece) -> None:

@@ -114,15 +114,3 @@ def test_schemes_that_lie_close_together_are_reached_together():
         6,
         6,
     ]
-
-
-def test_the_value_of_a_further_group_is_its_added_capacity():
-    reach = SchemeLookup.of(THRESHOLD_DB, TABLE.efficiency_I)
-    ratio = np.asarray([10.0, db_to_ratio(THRESHOLD_DB[0]) * 2.5, 1e9])
-    worth = reach.worth(ratio, np.asarray([2.0, 1.0, 1.0]), 4)
-    both, three = 2.0 * np.log(11.0), 3.0 * np.log(1.0 + 10.0 * 2.0 / 3.0)
-    assert worth[:3, 0] == pytest.approx([1.0, 1.0, (three - both) / np.log(11.0)])
-    # Half of the power still carries the slowest scheme, a third does not.
-    assert (worth[:, 1] > 0.0).tolist() == [True, True, False, False]
-    # Far above the fastest scheme power is no matter.
-    assert worth[:, 2] == pytest.approx(1.0)

@@ -81,14 +81,23 @@ def test_groups_without_value_to_any_user_stay_empty(name):
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_with_power_for_all_groups_nothing_changes(name):
     rng = np.random.default_rng(0)
-    rate, mean, turn = rng.random((2, 6, 4)), rng.random((2, 4)), np.asarray([[3], [4]])
-    worth = np.ones((2, 6, 4))
-    plain = scheduler_named(name).choose(rate, mean, turn)
-    assert np.array_equal(plain, scheduler_named(name).choose(rate, mean, turn, worth))
-    worth[1] = np.asarray([1.0, 0.9, 0.8, 0.7, 0.6, 0.5])[:, None]
-    mixed = scheduler_named(name).choose(rate, mean, turn, worth)
-    assert np.array_equal(plain[0], mixed[0])
-    worth[1, 2:] = 0.0
-    scarce = scheduler_named(name).choose(rate, mean, turn, worth)
-    assert np.array_equal(plain[0], scarce[0])
-    assert np.bincount(scarce[1], minlength=4).max() <= 2
+    rate, mean = rng.random((6, 4)), rng.random(4)
+    choose, worth = scheduler_named(name).choose, np.ones((6, 4))
+    assert np.array_equal(choose(rate, mean, 4), choose(rate, mean, 4, worth))
+    worth[2:] = 0.0
+    assert np.bincount(choose(rate, mean, 4, worth), minlength=4).max() <= 2
+
+
+def test_groups_go_to_the_highest_value_one_by_one():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        value = rng.integers(0, 4, (6, 5)) * 1.0  # many ties, and groups that nobody can use
+        worth = np.where(rng.random(5) < 0.5, 1.0, np.sort(rng.random((6, 5)), axis=0)[::-1])
+        winner, count = [-1] * 6, [0] * 5
+        for _ in range(6):
+            now = [[value[f, u] * worth[count[u], u] * (winner[f] < 0) for u in range(5)] for f in range(6)]
+            group, user = divmod(int(np.argmax(now)), 5)
+            if now[group][user] == 0.0:
+                break
+            winner[group], count[user] = user, min(count[user] + 1, 5)
+        assert SCHEDULERS["maximum-rate"].choose(value, np.ones(5), 0, worth).tolist() == winner

@@ -50,6 +50,15 @@ def test_without_a_deployment_there_is_nothing_to_run(preset: Path, command: str
     assert not (preset.parent / ".nodes.splitfl").exists()
 
 
+def test_an_image_is_prepared_and_loaded_before_nodes_are_reached(preset: Path) -> None:
+    hooks = 'prepare_image = "echo prepare >>said"\nload_image = "echo load >>said; exit 3"\n'
+    (preset.parent / "nodes.toml").write_text(f"{NODES}[hooks]\n{hooks}start_radio = 'echo radio >>said'\n")
+    result = ask(preset, "deploy", str(preset), "--image")
+    assert result.exit_code == 1
+    assert "hooks.load_image ended with exit code 3" in result.stderr
+    assert (preset.parent / "said").read_text() == "prepare\nload\n"
+
+
 def test_an_inventory_that_cannot_be_read_is_named(preset: Path) -> None:
     (preset.parent / "nodes.toml").write_text("[nodes]\n")
     result = ask(preset, "down")

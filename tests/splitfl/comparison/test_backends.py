@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import splitfl
+from splitfl.cluster.node_state import differences, files_of, state
+from splitfl.cluster.ray_cluster import Origin, check_reachable, lack_of_room
 from splitfl.comparison.backends import backend_of
 from splitfl.comparison.cached_runs import finished
 from splitfl.comparison.folder_archive import unpack
-from splitfl.comparison.node_state import differences, files_of, state
 from splitfl.comparison.process_pool import ProcessPool
-from splitfl.comparison.ray_backend import Origin, check_tracking, needs_of, run_on_node
-from splitfl.comparison.ray_cluster import check_reachable, lack_of_room
+from splitfl.comparison.ray_backend import check_tracking, needs_of, run_on_node
 from splitfl.config import DeviceConfig, RunConfig
 from splitfl.core.errors import ConfigError, PeerLost
 from splitfl.setup.experiment_file import as_dict
@@ -131,7 +131,7 @@ def on_node(config: RunConfig, origin: Origin, monkeypatch: pytest.MonkeyPatch) 
     """What `run_on_node` returns on the node "one"."""
     context = SimpleNamespace(get_node_id=lambda: "one")
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get_runtime_context=lambda: context))
-    return run_on_node(json.dumps(as_dict(config)), "seed-0", origin)
+    return run_on_node(json.dumps(as_dict(config)), "seed-0", origin, "splitfl compare")
 
 
 def test_a_node_that_joined_later_and_differs_runs_nothing(
@@ -139,7 +139,7 @@ def test_a_node_that_joined_later_and_differs_runs_nothing(
 ) -> None:
     config = toy.config(folder)
     files = files_of(config)
-    origin = Origin(state=state(files) | {"peft": "0.0.1"}, files=files, checked={"two"}, command="splitfl")
+    origin = Origin(state=state(files) | {"peft": "0.0.1"}, files=files, checked={"two"})
     error, archive = on_node(config, origin, monkeypatch)
     assert error is not None
     assert archive == b""
@@ -153,7 +153,7 @@ def test_a_node_returns_the_folder_of_a_run_with_the_drivers_command(
 ) -> None:
     config = toy.config(folder)
     files = files_of(config)
-    origin = Origin(state=state(files), files=files, checked={checked}, command="splitfl compare")
+    origin = Origin(state=state(files), files=files, checked={checked})
     error, archive = on_node(config, origin, monkeypatch)
     assert error is None
     unpack(archive, tmp_path / "seed-0")

@@ -12,6 +12,7 @@ from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.examples import Examples
 from splitfl.data.task import TASKS, load_task
 from splitfl.models.families import KINDS
+from splitfl.models.untrained import FOLDER
 from tests.splitfl import shown
 from tests.splitfl.data.reading.test_picture_files import pictures
 
@@ -42,6 +43,13 @@ def _configured(name: str, write: Write) -> TaskConfig:
                 f"{part}.txt", "".join(f"name : {part} {i}||this is {part} {i} .\n" for i in range(count))
             )
         return TaskConfig(name=name, data=str(path.parent), limit=50, eval_limit=10)
+    if name == "corpus":
+        folder = write("a.txt", "").parent / "texts"
+        for part, count in (("train", 60), ("dev", 20)):
+            (folder / part).mkdir(parents=True)
+            for number in range(count):
+                (folder / part / f"{number}.txt").write_text(f"this is {part} {number}\n")
+        return TaskConfig(name=name, data=str(folder), limit=50, eval_limit=10)
     if name not in NEEDS_DATA:
         return TaskConfig(name=name, limit=50, eval_limit=20)
     rows = "text\tlabel\n" + "".join(f"sentence {i}\t{i % 2}\n" for i in range(200))
@@ -57,9 +65,13 @@ def _configured(name: str, write: Write) -> TaskConfig:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if "stdlib" in name else []) for name in TASKS]
 )
-def test_every_task_loads_and_keeps_its_limits(name: str, write: Write) -> None:
+def test_every_task_loads_and_keeps_its_limits(
+    name: str, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if name == "corpus":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = _configured(name, write)
-    task = load_task(config)
+    task = load_task(config, model_folder=FOLDER / "gpt2-bytes")
     assert task.name == name
     assert (len(task.train), len(task.held_out)) == (config.limit, config.eval_limit)
     assert task.kind in KINDS
@@ -77,10 +89,10 @@ def test_listing_the_tasks_imports_neither_torch_nor_transformers() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, env={"PYTHONPATH": path})
 
 
-@pytest.mark.parametrize("name", NEEDS_DATA)
+@pytest.mark.parametrize("name", [*NEEDS_DATA, "corpus"])
 def test_a_task_without_its_data_is_refused(name: str) -> None:
-    with pytest.raises(DataError, match=rf"task '{name}' needs data: a file, a folder .* --data"):
-        load_task(TaskConfig(name=name))
+    with pytest.raises(DataError, match=rf"task '{name}' needs data: a (text )?file, a folder .* --data"):
+        load_task(TaskConfig(name=name), model_folder=FOLDER / "gpt2-bytes")
 
 
 def test_an_unknown_task_is_refused_with_the_nearest() -> None:

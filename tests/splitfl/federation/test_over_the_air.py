@@ -114,7 +114,7 @@ def _block(name: str) -> int:
     [
         ({"federation": {"aggregator": "stack"}}, "needs individual updates"),
         ({"federation": {"aggregator": "mean", "robust": "median"}}, "needs individual updates"),
-        ({"method": {"name": "spry"}, "model": {"attention": "eager"}}, "have cse-fsl, fedlora"),
+        ({"method": {"name": "spry"}, "model": {"attention": "eager"}}, "have cse-fsl, diloco, fedlora"),
     ],
 )
 def test_aggregators_that_need_separate_updates_are_refused(

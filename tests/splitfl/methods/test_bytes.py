@@ -20,6 +20,7 @@ from splitfl.core.messages import (
     Message,
     Output,
     Scalars,
+    WeightGradients,
 )
 from splitfl.methods.fsl_sage import SageSettings
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
@@ -39,6 +40,8 @@ CASES: dict[str, dict[str, Any]] = {
     "heron": {"method": {"upload_interval": 3, "auxiliary_blocks": 1, "perturbations": 2}},
     "mu-splitfed": {"method": {"server_steps": 2}},
     "fedlora": {},
+    "diloco": {},
+    "dp": {},
 }
 HEADER_BYTES, HEADER_BYTES_PER_TENSOR = 330, 130
 Totals = Counter[tuple[str, str]]
@@ -78,6 +81,8 @@ def roles(message: Message | Lost) -> dict[str, int]:
             return found
         case Scalars():
             return {"scalars": message.values.nbytes}
+        case WeightGradients():
+            return {"gradients": sum(tensor.nbytes for tensor in message.gradients.values())}
     return {}
 
 
@@ -150,7 +155,10 @@ def formula(site: Experiment, name: str) -> Totals:
                 | {("up", "adapter"): up * d["head"], ("down", "adapter"): down * d["head"]}
                 | {("down", "auxiliary"): aligned * d["auxiliary"]}
             )
-        case "fedlora":
+        case "dp":
+            every = CLIENTS * ROUNDS * STEPS * d["whole"]
+            return Totals({("up", "gradients"): every, ("down", "gradients"): every})
+        case "fedlora" | "diloco":
             return Totals({("up", "adapter"): up * d["whole"], ("down", "adapter"): down * d["whole"]})
     raise AssertionError(f"no formula for {name}")
 
@@ -175,6 +183,7 @@ def overheads(played: Played) -> Iterator[tuple[int, int]]:
         for row, message in zip(rows, ours, strict=True):
             assert row["kind"] == ("Control" if isinstance(message, Control) else type(message).__name__)
             tensors = message.tensors if isinstance(message, Adapter) else roles(message)
+            tensors = message.gradients if isinstance(message, WeightGradients) else tensors
             yield (
                 row["payload_bytes"] - sum(roles(message).values()),
                 HEADER_BYTES + HEADER_BYTES_PER_TENSOR * len(tensors),

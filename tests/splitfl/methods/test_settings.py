@@ -36,6 +36,7 @@ OTHERS: dict[str, Any] = {
     "codec.gradient": "bf16",
     "codec.adapter_up": "int8",
     "codec.adapter_down": "uniform",
+    "codec.error_decay": 0.95,
 }
 PARTNERS = {
     "trim": {"robust": "trimmed-mean"},
@@ -118,6 +119,11 @@ def test_methods_keep_their_keys() -> None:
         "hiso": ["perturbations", "mu", "derivative", "hessian_smooth"],
         "fedkseed": ["perturbations", "mu", "derivative", "pool"],
         "spry": ["perturbations"],
+        "diloco": [
+            *("outer_optimiser", "outer_lr", "outer_momentum", "outer_every", "outer_share", "pace"),
+            *("betas", "min_lr_rate", "checkpoint_head", "micro_batch"),
+        ],
+        "dp": ["betas", "min_lr_rate", "checkpoint_head", "micro_batch"],
     }
 
 

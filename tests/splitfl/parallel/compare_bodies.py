@@ -1,4 +1,6 @@
-"""Run by torchrun: bodies on several ranks against the same body on one device, bit for bit.
+"""Run by torchrun: bodies on several ranks against the same body on one device.
+
+They have its bits, except with `tensor`, whose sums have another order.
 
 Prints, on rank 0, a line for each case that was compared.
 """
@@ -12,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from splitfl.config import TENSOR
 from splitfl.methods.parts.method import Turn
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.parallel.launch import launch
@@ -21,10 +24,15 @@ from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 
 STEPS = 2
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 
 
 def compare(ranks: Ranks, folder: Path, way: str, tables: Any) -> None:
-    """Raises AssertionError where a step on all ranks differs from one on one device."""
+    """Raises AssertionError where a step on all ranks differs from one on one device.
+
+    With `tensor` every step starts from the same values: AdamW turns any difference in a gradient's sign, of
+    values close to zero, into one of a whole step.
+    """
     config = toy.config(folder, **tables)
     experiment = Experiment.of(config)
     server = dataclasses.replace(config.server, shard=way, ranks=ranks.size)
@@ -45,11 +53,21 @@ def compare(ranks: Ranks, folder: Path, way: str, tables: Any) -> None:
             computed = body.compute(step, hidden_BTD, context, batch.labels, trained, wants_hidden_grad=True)
             found.append(computed)
             body.commit(turn, computed)
-        assert_equal(*found)
+        if way == TENSOR:
+            assert_close(*found)
+            many.restore(one.state())
+        else:
+            assert_equal(*found)
     for name, value in one.state().items():
         assert torch.equal(value, many.state()[name]), name
-    losses = [body.losses(STEPS, [hidden_BTD], context, batch.labels) for body in (one, many)]
-    assert losses[0] == losses[1]
+    losses, flops = zip(
+        *(body.losses(STEPS, [hidden_BTD], context, batch.labels) for body in (one, many)), strict=True
+    )
+    assert flops[0] == flops[1]
+    if way == TENSOR:
+        assert abs(losses[0][0] - losses[1][0]) <= LOSS_TOLERANCE
+    else:
+        assert losses[0] == losses[1]
 
 
 def assert_equal(one: BodyStep, many: BodyStep) -> None:
@@ -58,6 +76,14 @@ def assert_equal(one: BodyStep, many: BodyStep) -> None:
     assert one.flops == many.flops
     for first, second in zip(_grads(one), _grads(many), strict=True):
         assert torch.equal(first, second), (first - second).abs().max()
+
+
+def assert_close(one: BodyStep, many: BodyStep) -> None:
+    """The same loss, FLOPs and gradients within the tolerances; a gradient of zeros is one of zeros."""
+    assert abs(one.loss - many.loss) <= LOSS_TOLERANCE, (one.loss, many.loss)
+    assert one.flops == many.flops
+    for first, second in zip(_grads(one), _grads(many), strict=True):
+        assert (first - second).norm() <= GRADIENT_TOLERANCE * first.norm(), (first - second).abs().max()
 
 
 def _grads(step: BodyStep) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""A body on two ranks computes the bits of one device: losses, gradients, optimiser states."""
+"""A body on two ranks computes what one device does: losses, gradients, optimiser states."""
 
 import json
 from collections.abc import Iterable
@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from splitfl.config import SHARDS
+from splitfl.config import SHARDS, TENSOR
 from splitfl.models.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION
 from tests.command import Start
 from tests.splitfl import toy
+from tests.splitfl.models.test_tensor_plan import DIVIDED
 from tests.splitfl.parallel.ranks import torchrun
 
-WAYS = SHARDS[1:]
+EXACT = ("fsdp", "stages")
 FEW = [
     ("gpt2", SEQUENCE_CLASSIFICATION, {}),
     ("llama", CAUSAL_LM, {"train": {"clip_grad_norm": 0.5, "warmup_steps": 2}}),
@@ -28,6 +29,19 @@ OTHERS = [
     (model_type, family.kinds[0], {"model": {"attention": family.attentions[0]}})
     for model_type, family in FAMILIES.items()
     if family.kinds[0] in (CAUSAL_LM, SEQUENCE_CLASSIFICATION)
+]
+EVERY_LINEAR = {
+    "adapter": {
+        side: {"targets": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]}
+        for side in ("head", "body")
+    }
+}
+TENSOR_PARALLEL: list[tuple[str, str, dict[str, Any]]] = [
+    ("llama", CAUSAL_LM, EVERY_LINEAR),
+    ("llama", SEQUENCE_CLASSIFICATION, {}),
+    ("starcoder2", CAUSAL_LM, {"adapter": {"body": {"targets": ["o_proj", "c_fc", "c_proj"]}}}),  # biases
+    ("qwen3", CAUSAL_LM, EVERY_LINEAR),
+    ("phi3", CAUSAL_LM, {"adapter": {"body": {"targets": ["qkv_proj", "o_proj", "down_proj"]}}}),
 ]
 ONLY_STAGES = [
     ("bert", SEQUENCE_CLASSIFICATION, {"adapter": {"head": {"bias": "all"}, "body": {"bias": "all"}}}),
@@ -56,7 +70,21 @@ def assert_same(start: Start, folder: Path, cases: list[tuple[str, str, Any]], w
 
 @pytest.mark.slow
 def test_two_ranks_compute_the_bits_of_one_device(start: Start, tmp_path: Path) -> None:
-    assert_same(start, tmp_path, FEW, WAYS)
+    assert_same(start, tmp_path, FEW, EXACT)
+
+
+@pytest.mark.slow
+def test_tensor_parallel_ranks_compute_one_device_s_loss_and_gradients(start: Start, tmp_path: Path) -> None:
+    assert_same(start, tmp_path, TENSOR_PARALLEL, [TENSOR])
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_every_family_with_a_plan_can_be_tensor_parallel(start: Start, tmp_path: Path) -> None:
+    divided = [case for case in OTHERS if case[0] in DIVIDED]
+    assert {model_type for model_type, _, _ in divided} == DIVIDED
+    assert_same(start, tmp_path, divided, [TENSOR])
 
 
 @pytest.mark.slow
@@ -68,7 +96,7 @@ def test_stages_train_any_tensor_of_the_body(start: Start, tmp_path: Path) -> No
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_every_family_of_text_models_can_be_on_two_ranks(start: Start, tmp_path: Path) -> None:
-    assert_same(start, tmp_path, OTHERS, WAYS)
+    assert_same(start, tmp_path, OTHERS, EXACT)
 
 
 @pytest.mark.slow
@@ -81,6 +109,6 @@ def test_each_of_two_ranks_needs_at_most_0_6_of_the_memory(start: Start, tmp_pat
     peaks = json.loads(ranks.output.read_text().splitlines()[-1])
     whole = peaks.pop("none")[0]
     assert whole > 230e6  # of 48 blocks of 4.9 MB
-    assert peaks.keys() == set(WAYS)
+    assert peaks.keys() == set(SHARDS[1:])
     for way, of_ranks in peaks.items():
         assert max(of_ranks) <= 0.6 * whole, (way, of_ranks, whole)

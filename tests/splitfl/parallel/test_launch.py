@@ -44,7 +44,9 @@ def test_without_torchrun_there_are_no_ranks() -> None:
 def test_another_number_of_ranks_is_refused(as_rank: None) -> None:
     with pytest.raises(ConfigError, match=r"server.ranks must be .* WORLD_SIZE 2, got 3"):
         checked_launch(ServerConfig(shard="fsdp", ranks=3))
-    with pytest.raises(ConfigError, match=r"server.shard must be 'fsdp' or 'stages' .*got 'none'"):
+    with pytest.raises(
+        ConfigError, match=r"server.shard must be 'fsdp' or 'stages' or 'tensor' .*got 'none'"
+    ):
         checked_launch(ServerConfig())
 
 
@@ -58,7 +60,7 @@ def test_a_restart_does_not_begin_anew(as_rank: None, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"shard": "tensor", "ranks": 2}, r"unknown server.shard 'tensor'; have fsdp, none, stages"),
+        ({"shard": "data", "ranks": 2}, r"unknown server.shard 'data'; have fsdp, none, stages, tensor"),
         ({"shard": "fsdp"}, r"server.ranks must be at least 2 with server.shard 'fsdp', got 1"),
         ({"ranks": 0}, r"server.ranks must be at least 1"),
         (
@@ -88,6 +90,23 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("tables", "match"), REFUSED)
 def test_settings_that_exclude_ranks_are_refused(place: Path, tables: dict[str, Any], match: str) -> None:
     server = {"device": "cpu", "shard": "fsdp", "ranks": 2} | tables.pop("server", {})
+    with pytest.raises(ConfigError, match=match):
+        Experiment.of(toy.config(place, **tables, server=server))
+
+
+DIVIDED: list[tuple[dict[str, Any], str]] = [
+    ({}, "server.shard must be 'fsdp' or 'stages' for a bert model, got 'tensor': transformers has no"),
+    ({"adapter": {"body": {"kind": "loha"}}}, "adapter.body.kind must be 'lora' with server.shard 'tensor'"),
+    ({"adapter": {"body": {"dropout": 0.1}, "head": {"dropout": 0.1}}}, "adapter.body.dropout must be 0.0"),
+    ({"adapter": {"body": {"bias": "all"}, "head": {"bias": "all"}}}, "adapter.body.bias must be 'none'"),
+]
+
+
+@pytest.mark.parametrize(("tables", "match"), DIVIDED)
+def test_settings_that_exclude_divided_modules_are_refused(
+    place: Path, tables: dict[str, Any], match: str
+) -> None:
+    server = {"device": "cpu", "shard": "tensor", "ranks": 2}
     with pytest.raises(ConfigError, match=match):
         Experiment.of(toy.config(place, **tables, server=server))
 

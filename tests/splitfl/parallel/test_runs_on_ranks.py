@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from splitfl.config import TENSOR
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import restore
 from splitfl.runtime.run import run_in_one_process
@@ -59,6 +60,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
         for row in found
         if row["event"] != "memory"
     ]
+
+
+def losses(folder: Path) -> list[float]:
+    """The losses of all steps."""
+    return [row["loss"] for row in rows(folder) if row["event"] == "step"]
 
 
 def assert_same_run(one: Path, many: Path, *, at_least: int = 1) -> None:
@@ -147,6 +153,29 @@ def test_after_killed_ranks_the_run_continues_either_way_with_the_same_bits(
     os.kill(rank_process(resumed, 0).pid, signal.SIGKILL)
     assert resumed.code(WAIT_S) == 0, resumed.complained()
     assert_same_run(one, folder, at_least=16)
+
+
+def test_after_a_killed_rank_a_tensor_parallel_run_continues_with_the_same_bits(
+    start: Start, tmp_path: Path
+) -> None:
+    toy.model(tmp_path / "model", "llama", is_base=True)
+    toy.data(tmp_path / "data.tsv", 60)
+    file = settings(tmp_path, tmp_path, TENSOR, rounds=8, eval={"every": 8})
+    unharmed, harmed = folders = tmp_path / "unharmed", tmp_path / "harmed"
+    for folder in folders:
+        folder.mkdir()
+    killed = start_run(start, harmed, file)
+    folder = await_rounds(harmed, 3, killed)
+    rank_process(killed, 1).kill()
+    assert killed.code(WAIT_S) != 0
+    resumed = torchrun(start, harmed, "-m", "experiments", "resume", folder)
+    assert resumed.code(WAIT_S) == 0, resumed.complained()
+    whole = start_run(start, unharmed, file)
+    assert whole.code(WAIT_S) == 0, whole.complained()
+    (expected,) = (unharmed / "runs").iterdir()
+    assert_same_run(expected, folder, at_least=8)
+    one = one_device(file, tmp_path / "one")
+    assert losses(one) == pytest.approx(losses(folder), abs=1e-5)
 
 
 def test_a_frozen_rank_ends_the_run_within_the_timeout(place: Path, start: Start, tmp_path: Path) -> None:

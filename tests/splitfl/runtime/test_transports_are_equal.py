@@ -45,12 +45,16 @@ CASES = {
     "fedkseed": ({"name": "fedkseed", "pool": 64}, LOSSY),
     "spry": ({"name": "spry"}, LOSSY),
     "fedlora": ({"name": "fedlora"}, LOSSY),
+    "diloco": ({"name": "diloco"}, LOSSY),
+    "dp": ({"name": "dp"}, LOSSY),
     "sfl-v1, two in flight": ({"name": "sfl-v1", "in_flight": 2}, LOSSY),
     "ushape": ({"name": "ushape"}, LOSSY),
     "cse-fsl": ({"name": "cse-fsl", "upload_interval": 2, "in_flight": 2}, LOSSY),
     "fsl-sage": ({"name": "fsl-sage", "auxiliary_blocks": 1, "in_flight": 2}, LOSSY),
 }
 TAILS = {"ushape": 1}
+COUNTED = {"diloco": 3, "dp": 3}
+"""Local steps of methods that refuse a pass over the own data."""
 SHOWN = ("hybrid, two in flight", "sfl-v2, batches of two clients")
 
 
@@ -176,7 +180,7 @@ def test_rpc_gives_the_same_bits_for_every_method(case: str, travelled: Any, tmp
     settings = {
         "method": method,
         "link": link,
-        "federation": {"clients": 3, "local_steps": 0, **averaged},
+        "federation": {"clients": 3, "local_steps": COUNTED.get(method["name"], 0), **averaged},
         "model": {"attention": "eager"},  # forward mode has no other
         **({"partition": {"tail_blocks": TAILS[method["name"]]}} if method["name"] in TAILS else {}),
     }

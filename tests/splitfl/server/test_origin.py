@@ -44,3 +44,14 @@ def test_the_adapter_that_a_run_starts_from_is_part_of_its_origin(tmp_path: Path
     save_file(kept, out / "adapter_model.safetensors")
     before, after = origin_of(site, first.checksums), origin_of(site, site.whole().checksums)
     assert [name for name in before if before[name] != after[name]] == ["weights"]
+
+
+@pytest.mark.parametrize(("shard", "is_same"), [("fsdp", True), ("stages", True), ("tensor", False)])
+def test_ranks_belong_to_the_origin_of_a_run_whose_bits_they_change(
+    tmp_path: Path, shard: str, is_same: bool
+) -> None:
+    toy.model(tmp_path / "model", "llama")
+    toy.data(tmp_path / "data.tsv", 40)
+    one = Experiment.of(toy.config(tmp_path))
+    divided = Experiment.of(toy.config(tmp_path, server={"device": "cpu", "shard": shard, "ranks": 2}))
+    assert (origin_of(one, {}) == origin_of(divided, {})) is is_same

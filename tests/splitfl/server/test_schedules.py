@@ -31,7 +31,13 @@ place = toy.place(is_base=True, rows=40)
 
 
 def site(
-    place: Path, method: str = "sfl-v2", *, link: Any = None, batch_size: int = 8, **federation: Any
+    place: Path,
+    method: str = "sfl-v2",
+    *,
+    link: Any = None,
+    batch_size: int = 8,
+    head_schedule: str = "constant",
+    **federation: Any,
 ) -> Experiment:
     federation = {**UNEQUAL, **federation}
     if method == "frozen":
@@ -41,7 +47,7 @@ def site(
             place,
             method={"name": method},
             federation=federation,
-            train={"batch_size": batch_size},
+            train={"batch_size": batch_size, "head_schedule": head_schedule},
             link=MODEST if link is None else link,
         )
     )
@@ -106,14 +112,16 @@ def test_every_method_continues_after_a_deadline(method: str, place: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_a_buffer_of_all_clients_at_one_pace_is_a_synchronous_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["fedlora", "diloco"])
+def test_a_buffer_of_all_clients_at_one_pace_is_a_synchronous_run(method: str, tmp_path: Path) -> None:
     """Sentences of one length on an ideal link take everybody the same time: no work is old."""
     toy.model(tmp_path / "model", is_base=True)
     lines = [f"{' '.join(toy.WORDS[i : i + 4])}\t{toy.LABELS[i % 2]}\tgroup-{i % 3}" for i in range(9)]
     (tmp_path / "data.tsv").write_text("\n".join(["text\tlabel\tgroup", *lines * 5]) + "\n")
     settings: dict[str, Any] = {"client_flops": [], "partition": "iid", "link": {}, "batch_size": 1}
-    together = play(site(tmp_path, "fedlora", **settings), tmp_path)
-    buffered = play(site(tmp_path, "fedlora", schedule="buffered", **settings), tmp_path)
+    settings["head_schedule"] = "cosine"
+    together = play(site(tmp_path, method, **settings), tmp_path)
+    buffered = play(site(tmp_path, method, schedule="buffered", **settings), tmp_path)
     assert {row["staleness"] for row in buffered.rows("update")} == {0}
     assert sorted(together.losses) == sorted(buffered.losses)
     assert all(torch.equal(value, buffered.trained[name]) for name, value in together.trained.items())

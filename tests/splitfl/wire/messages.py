@@ -26,6 +26,7 @@ from splitfl.core.messages import (
     Scalars,
     Skip,
     UnknownReference,
+    WeightGradients,
 )
 from splitfl.wire import Envelope, Refusal
 
@@ -93,7 +94,7 @@ CONTROLS: dict[type, st.SearchStrategy[Message]] = {
             max_size=2,
         ).map(tuple),
     ),
-    Done: st.builds(Done, plan=PLANS),
+    Done: st.builds(Done, plan=PLANS, first_batch=NUMBERS),
     RunOver: st.just(RunOver()),
     UnknownReference: st.just(UnknownReference()),
 }
@@ -114,6 +115,7 @@ ADAPTERS = st.builds(
     losses=st.lists(FLOATS, max_size=3).map(tuple),
     tensors=_named(),
     plan=PLANS,
+    first_batch=NUMBERS,
 )
 DELTAS = st.builds(
     AdapterDelta,
@@ -124,6 +126,16 @@ DELTAS = st.builds(
     samples=NUMBERS,
     losses=st.lists(FLOATS, max_size=3).map(tuple),
     tensors=_named(),
+    first_batch=NUMBERS,
+)
+WEIGHT_GRADIENTS = st.builds(
+    WeightGradients,
+    version=NUMBERS,
+    gradients=_named(),
+    state=_named(),
+    labels=NUMBERS,
+    samples=NUMBERS,
+    losses=st.lists(FLOATS, max_size=3).map(tuple),
 )
 SCALARS = st.builds(
     Scalars,
@@ -142,6 +154,7 @@ KINDS: dict[type, st.SearchStrategy[Message | Lost | Refusal]] = {
     Scalars: SCALARS,
     Adapter: ADAPTERS,
     AdapterDelta: DELTAS,
+    WeightGradients: WEIGHT_GRADIENTS,
     Lost: st.just(LOST),
     Refusal: REFUSALS,
 }

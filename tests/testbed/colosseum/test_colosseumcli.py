@@ -75,8 +75,13 @@ def test_a_scenario_is_started_mapped_shown_and_stopped(made: Made, server: Colo
     )
     rows = made.cli.radio_map()
     assert [row["SRN"] for row in rows] == [12, 40, *["None"] * 8]
+    for again in ({}, {1: 12, 2: 40}):
+        assert made.cli.start(1009, again, 30.0) == "08:53:20"
+    with pytest.raises(ConfigError, match="scenario 1009 is ACTIVE with other SRNs: stop it first"):
+        made.cli.start(1009, {1: 13, 2: 40}, 30.0)
     with pytest.raises(ConfigError, match="scenario 1009 is ACTIVE: stop it first"):
-        made.cli.start(1009, {}, 30.0)
+        made.cli.start(51005, {}, 30.0)
+    assert [request["command"] for request in server.requests].count("rf_scenario_start") == 1
     made.cli.stop()
     assert made.waited == [CLEAR_S]
     assert not made.cli.info().is_active
@@ -188,7 +193,8 @@ def test_the_commands_start_show_and_stop_and_fail_with_exit_status_1(
     code, output = said("status", "--json")
     assert (code, json.loads(output)["status"]) == (0, "ACTIVE")
     assert said("map")[1].splitlines()[:3] == ["Node 1     SRN 12", "Node 2     SRN 40", "Node 3     unused"]
-    assert said("start") == (2, "Error: scenario 1009 is ACTIVE: stop it first\n")
+    assert said("start") == (0, "08:53:20\n")
+    assert said("start", "51005") == (2, "Error: scenario 1009 is ACTIVE: stop it first\n")
     assert said("stop") == (0, "")
     server.refusals = {"rf_scenario_start": {"status": 400, "message": "no free MCHEM"}}
     code, output = said("start")

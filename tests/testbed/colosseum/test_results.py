@@ -22,6 +22,7 @@ def logs(folder: Path, name: str, role: str, loops: int = 2) -> Path:
             (place / "demo-1").mkdir()
             (place / "demo-1" / "config.json").write_text(f'{{"loop": {loop}}}')
     (folder / "radio.log").write_text(f"the log of {name}\n")
+    (folder / "warm.log").write_text('a warning\n{"versions": {"torch": "2"}}\n')
     return folder
 
 
@@ -43,6 +44,7 @@ def test_each_loop_becomes_one_run_folder_with_every_nodes_logs(tmp_path: Path) 
         assert (run / "nodes/ue1/run.log").read_text() == f"ue1 {loop}\n"
         assert not (run / "nodes/base/demo-1").exists()
         states = [row["state"] for row in node_rows(run)]
+        assert [row["versions"] for row in node_rows(run)] == ["torch 2", "torch 2"]
         assert states == ["ended with 0", "ended with 0" if loop == 1 else "did not end"]
     assert (tmp_path / "out/nodes/base/radio.log").read_text() == "the log of base\n"
 

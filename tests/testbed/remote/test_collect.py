@@ -211,6 +211,8 @@ def test_a_run_counts_as_collected_only_after_its_hook_has_fetched_what_it_fetch
     write_finished_run(tmp_path)
     session = DeploymentFolder(nodes)
     session.write(deployment)
+    nodes.write_text(head)
+    session.keep_nodes(load(nodes).members)
     ends = (("kill -KILL $PPID", -signal.SIGKILL, []), ("rm $SPLITFL_RUN/config.json", 0, ["1/toy-1"]))
     for hook, code, collected in ends:  # without config.json there is no report
         nodes.write_text(f'{head}fetch_results = "{hook}"\n')

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from testbed.clocks import ClockOffset
 from testbed.doctor.examine import Examination, NodePair
 from testbed.inventory.load import read
 from testbed.inventory.nodes import Inventory
-from testbed.remote.deployment import Deployment, DeploymentFolder
+from testbed.remote.deployment import Deployment, DeploymentFolder, check_folders
 from testbed.remote.plan import TransportChoice, run_plan
 from testbed.remote.programs import (
     check_transport,
@@ -153,9 +154,52 @@ def test_another_number_of_clients_and_missing_data_are_refused(place: Path) -> 
 
 
 def test_files_of_a_transport_that_nodes_do_not_have_are_refused(place: Path) -> None:
-    deployment = deployment_of(place, "grpc", transport={"name": "grpc", "secrets": "mine"})
     with pytest.raises(ConfigError, match=r"transport.secrets must be empty .*, got 'mine'"):
-        check_transport(deployment)
+        check_transport({"name": "grpc", "secrets": "mine"})
+
+
+@pytest.mark.parametrize(
+    ("change", "places", "parts"),
+    [
+        ({"radio_log": "link.jsonl"}, "", ""),
+        ({"device": "cuda"}, "", "changed since `deploy` (b): restore it, or use `deploy`"),
+        ({"folder": "other"}, "to the folder .splitfl-testbed of srn-2, which the inventory no", "(b)"),
+        ({"ssh": "srn-9"}, "the last `deploy` wrote nodes.b to the folder", "(b)"),
+        (None, "the last `deploy` wrote nodes.b to the folder", "(b)"),
+    ],
+)
+def test_nodes_that_moved_or_changed_after_a_deployment_are_named(
+    tmp_path: Path, change: dict[str, Any] | None, places: str, parts: str
+) -> None:
+    def read_with(b: dict[str, Any] | None) -> Inventory:
+        nodes: dict[str, Any] = {"gpu": {"ssh": "g"}, "a": {"ssh": "srn-1", "server_addresses": ["x:1"]}}
+        own = {} if b is None else {"b": {"ssh": "srn-2", **b}}
+        return read({"server": "gpu", "nodes": {**nodes, **own}})
+
+    session, now = DeploymentFolder(tmp_path / "nodes.toml"), read_with(change)
+    session.check_places(now)
+    session.keep_nodes(read_with({}).members)
+    for check, message in ((session.check_places, places), (session.check_unchanged, parts)):
+        with pytest.raises(ConfigError) if message else nullcontext(ValueError("")) as error:
+            check(now)
+        assert message in str(getattr(error, "value", error))
+
+
+def test_clients_in_another_order_are_a_change(tmp_path: Path) -> None:
+    session = DeploymentFolder(tmp_path / "nodes.toml")
+    session.keep_nodes(inventory_of().members)
+    session.check_unchanged(inventory_of())
+    clients = inventory_of().clients
+    with pytest.raises(ConfigError, match=r"changed since `deploy` \(their order\)"):
+        session.check_unchanged(dataclasses.replace(inventory_of(), clients=clients[::-1]))
+
+
+def test_two_nodes_with_one_folder_of_one_machine_are_refused() -> None:
+    same = {"ssh": "srn-1", "folder": "x"}
+    with pytest.raises(ConfigError, match=r"nodes.b and nodes.a both have the folder x of srn-1: correct"):
+        check_folders(read({"server": "g", "nodes": {"g": {}, "a": same, "b": same}}))
+    with pytest.raises(ConfigError, match=r"nodes.b and nodes.a both have the folder .* of this machine"):
+        check_folders(read({"server": "g", "nodes": {"g": {"ssh": "g"}, "a": {"lab": "lab"}, "b": {}}}))
 
 
 def test_a_session_keeps_the_deployment_until_it_is_forgotten(place: Path, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """What the agent does with a node's folder: programs, their records, and what it leaves alone."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
 import zipfile
@@ -15,6 +18,7 @@ from testbed.remote import node_agent
 from tests.testbed.waiting import until
 
 VERSION = "1"
+ROOT = str(Path(__file__).parents[3])
 
 
 @pytest.fixture
@@ -121,6 +125,28 @@ def write_wheel(path: Path, name: str, needs: str = "") -> None:
         archive.writestr(f"{facts}/METADATA", metadata)
         archive.writestr(f"{facts}/WHEEL", wheel)
         archive.writestr(f"{facts}/RECORD", "")
+
+
+@pytest.mark.slow
+def test_an_installation_ends_with_the_connection(folder: str, tmp_path: Path) -> None:
+    """Else it and that of a repeated `deploy` would write the same files, and those that `down` removes."""
+    shutil.rmtree(Path(folder) / "versions" / VERSION / "site")
+    pip = f"import os, time\nprint(os.getpid(), file=open({str(tmp_path / 'pid')!r}, 'w'), flush=True)\n"
+    (tmp_path / "pip.py").write_text(f"{pip}time.sleep(600)\n")
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "testbed.remote.node_agent"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )
+    assert agent.stdin is not None
+    request = {"do": "install", "folder": folder, "version": VERSION, "wheel": "x.whl", "wheelhouse": True}
+    agent.stdin.write(json.dumps(request).encode() + b"\n")
+    agent.stdin.flush()
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+    agent.stdin.close()
+    assert agent.wait(20) == -signal.SIGKILL
+    pid = int((tmp_path / "pid").read_text())
+    until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 The real programs run in test_ssh_run.py.
 """
 
+import dataclasses
 import os
 import signal
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from experiments.cli.main import main
 from splitfl.core.errors import ConfigError, PeerLost
-from testbed.inventory.load import read
+from testbed.inventory.load import load, read
 from testbed.inventory.nodes import Inventory
 from testbed.remote import node_agent, run
 from testbed.remote.deployment import Deployment, DeploymentFolder
@@ -84,6 +87,25 @@ class Watched:
         raise AssertionError(f"{node} is {one.state} after {one.program.get('starts')} starts")
 
 
+@pytest.mark.slow
+def test_the_channel_is_not_started_for_nodes_that_lack_the_deployment(
+    inventory: Inventory, tmp_path: Path
+) -> None:
+    nodes = tmp_path / "nodes.toml"
+    lines = ['server = "gpu"']
+    for one in inventory.members:
+        lines += [f"[nodes.{one.name}]", f'folder = "{one.folder}"', f'python = "{one.python}"']
+    nodes.write_text("\n".join([*lines, '[hooks]\nstart_channel = "touch started"']))
+    session = DeploymentFolder(nodes)
+    session.keep_nodes(load(nodes).members)
+    made = deployment("abort")
+    settings = {**made.settings, "federation": {"rounds": 1}}
+    session.write(dataclasses.replace(made, version="2", settings=settings))
+    result = CliRunner().invoke(main, ["testbed", "run", "--nodes", str(nodes)])
+    assert "gpu has version 1, not 2: use `splitfl testbed deploy` first" in result.stderr
+    assert not (tmp_path / "started").exists()
+
+
 def end(inventory: Inventory, code: int) -> None:
     """Lets all programs end."""
     for node in inventory.members:
@@ -96,6 +118,7 @@ def test_the_server_starts_first_and_a_lost_client_is_started_again(
     with Fleet(inventory.members) as fleet:
         watched = Watched(fleet, inventory, tmp_path, "continue")
         assert watched.notes == ["gpu: the server starts", "a: client 0 starts", "b: client 1 starts"]
+        assert watched.run.is_running()
         client = watched.until("b", "running")
         os.kill(client.program["pid"], signal.SIGKILL)
         watched.until("b", "running", starts=2)
@@ -133,14 +156,18 @@ def test_a_lost_server_resumes_its_run(inventory: Inventory, tmp_path: Path) -> 
 
 
 def test_a_repeated_command_watches_without_a_client_that_is_out_of_reach(
-    inventory: Inventory, tmp_path: Path
+    inventory: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Fleet(inventory.members) as fleet:
         Watched(fleet, inventory, tmp_path, "continue")
     with Fleet(inventory.members) as fleet:
         fleet.lost("a", "no route")
+        monkeypatch.setattr(run, "_RETRY_S", 1e9)
         again = Watched(fleet, inventory, tmp_path, "continue")
         assert again.notes == []
+        next(again.states)
+        assert again.notes == ["a: not reachable, its programs may continue: no route"]
+        monkeypatch.setattr(run, "_RETRY_S", 0.0)
         again.until("a", "running")
         assert "a: reachable again" in again.notes
 

@@ -6,13 +6,15 @@ its nodes must belong to one institution, and token authentication is required.
 
 import importlib
 import os
+import platform
 import socket
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from typing import Any, Final
 
-from splitfl.comparison.node_state import NamedFile, differences, state
+from splitfl.cluster.node_state import NamedFile, differences, state
 from splitfl.core.errors import ConfigError, PeerLost, Timeout
 from splitfl.core.extras import optional
 from splitfl.transport.base.addresses import parse_address
@@ -81,10 +83,31 @@ def lack_of_room(found: Sequence[Mapping[str, Any]], needs: Mapping[str, int]) -
     return f"no node of the Ray cluster has the {wanted} of a run; the nodes: {'; '.join(rooms) or 'none'}"
 
 
-def check_nodes(
-    ray: Any, found: Sequence[Mapping[str, Any]], files: Collection[NamedFile]
-) -> Mapping[str, str]:
-    """Compares the code, versions and `files` of every node with those of this process; returns the latter.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The state of the driver, which the `checked` nodes have as well, and the files in it."""
+
+    state: Mapping[str, str]
+    files: Collection[NamedFile]
+    checked: Collection[str]
+
+    def difference_here(self) -> str:
+        """On a node: how it differs from the driver, if it joined after the check; else empty."""
+        node = importlib.import_module("ray").get_runtime_context().get_node_id()
+        different = "" if node in self.checked else differences(self.state, state(self.files))
+        if not different:
+            return ""
+        return f"the Ray node {platform.node()} differs from the driver's: {different}; {REMEDY}"
+
+
+def gpus_of(devices: Collection[str], has_gpus: bool) -> int:
+    """As many GPUs as the indices of these torch devices need; `auto` is a GPU if the cluster `has_gpus`."""
+    cuda = [device for device in devices if device.startswith("cuda") or (device == "auto" and has_gpus)]
+    return max((int(device.partition(":")[2] or 0) for device in cuda), default=-1) + 1
+
+
+def check_nodes(ray: Any, found: Sequence[Mapping[str, Any]], files: Collection[NamedFile]) -> Origin:
+    """Compares the code, versions and `files` of every node with those of this process.
 
     Raises ConfigError that names the node and what differs, Timeout for a node that does not answer.
     """
@@ -103,7 +126,7 @@ def check_nodes(
             raise ConfigError(f"the Ray node {asked[one]} cannot run splitfl: {reason}; {REMEDY}") from None
         if different := differences(here, there):
             raise ConfigError(f"the Ray node {asked[one]} differs from this process: {different}; {REMEDY}")
-    return here
+    return Origin(state=here, files=files, checked={node["NodeID"] for node in found})
 
 
 def name_of(node: Mapping[str, Any]) -> str:

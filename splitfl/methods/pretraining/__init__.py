@@ -1,0 +1,1 @@
+"""Methods that pretrain one model on several institutions' clusters, each of which is a client."""
