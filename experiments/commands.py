@@ -21,12 +21,11 @@ from experiments.citations import bibtex
 from experiments.cli.exits import names_folder
 from experiments.cli.preflight import served
 from experiments.live.run import run_live
-from experiments.local_clients import on_backend
+from experiments.local_clients import on_backend, serve_others
 from experiments.screen import print_data, summary_table
 from experiments.specifications import SPECIFICATIONS
 from splitfl.config import RunConfig
 from splitfl.controller.budget import resolved
-from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import ConfigError
 from splitfl.core.json_text import dumps
@@ -43,7 +42,6 @@ from splitfl.runtime.join import join as take_part
 from splitfl.runtime.message_times import MessageTimes
 from splitfl.runtime.quiet import quiet
 from splitfl.runtime.serve import Ended, NewFolder
-from splitfl.runtime.serve import serve as serve_run
 from splitfl.runtime.server_side import follows
 from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.runtime.terminal_screen import TerminalScreen
@@ -51,7 +49,7 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import refuse_other, transport
-from testbed.radio.tokens.on_demand import open_client_radio, open_server_radio
+from testbed.radio.tokens.on_demand import open_client_radio
 
 Drive = Callable[..., Ended]
 """Runs an experiment; has the arguments of `run_here`."""
@@ -89,7 +87,7 @@ def serve(
         return
     name, config = presets.find(preset, overrides, print_note)
     times = MessageTimes(message_times) if message_times else None
-    drive = partial(serve_run, controller_for=controller_for, times=times, open_radio=open_server_radio)
+    drive = partial(serve_others, times=times)
     _drive(name, served(config, overrides), out, as_json, spawn=False, drive=drive)
 
 
@@ -177,7 +175,7 @@ def resume(folder: Path, as_json: bool, message_times: Path | None, *, on: str |
         where += ", after replaying all transmissions of its cell"
     console.print(f"{folder}: resuming from {where}", soft_wrap=True)
     times = MessageTimes(message_times) if message_times else None
-    drive = on_backend(on) if found.spawn else partial(serve_run, controller_for=controller_for, times=times)
+    drive = on_backend(on) if found.spawn else partial(serve_others, times=times)
     _run(console, experiment, lambda: folder, as_json, spawn=found.spawn, drive=drive)
 
 

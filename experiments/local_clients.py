@@ -1,29 +1,25 @@
-"""Runs whose clients are `splitfl join` processes on this machine, optionally over a live link."""
+"""Runs of the command line: with `splitfl join` processes on this machine as clients, or those of others."""
 
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from experiments.live.radio_figures import RECORD, totals
+from experiments.live.radio_record import RadioRecorder
 from splitfl.cluster.ray_clients import clients_on
 from splitfl.config import RunConfig
 from splitfl.controller.dry_run import controller_for
 from splitfl.runtime.clients import Clients, StartClients
+from splitfl.runtime.message_times import MessageTimes
 from splitfl.runtime.run import run
 from splitfl.runtime.screen import Screen
-from splitfl.runtime.serve import Ended, NewFolder
+from splitfl.runtime.serve import Ended, NewFolder, serve
 from splitfl.runtime.simulated_clients import OpenClients, in_this_thread
-from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import join_arguments, own_transport, transport
 from testbed.live import LiveClients, Network
 from testbed.local import LocalClients
-from testbed.radio.tokens.on_demand import open_carrier, open_server_radio
-
-if TYPE_CHECKING:
-    from testbed.radio.tokens.carrier import TokenCarrier
 
 JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
 """Runs this installation's command line; -P keeps an `experiments` of the working directory out."""
@@ -35,32 +31,35 @@ def run_here(
     screen: Screen,
     open_clients: OpenClients = in_this_thread,
 ) -> Ended:
-    """Runs server and clients on this machine, over the transport of the settings.
-
-    Where that is a waveform in this process, the summary's `radio` has totals, the file RECORD the details.
-    """
-    opened: list[TokenCarrier] = []
-
-    def open_one(config: RunConfig) -> "TokenCarrier":
-        opened.append(open_carrier(config))
-        return opened[-1]
-
-    folder, summary = run(
+    """Runs server and clients on this machine, over the transport of the settings."""
+    radios = RadioRecorder()
+    ended = run(
         experiment,
         new_folder,
-        screen,
+        radios.shown(screen, experiment.config),
         controller_for=controller_for,
         start_clients=clients_of(experiment.config),
-        open_carrier=open_one,
-        open_radio=open_server_radio,
+        open_carrier=radios.open_carrier,
+        open_radio=radios.open_server_radio,
         open_clients=open_clients,
     )
-    for carrier in opened:
-        record = carrier.record()
-        write_json(folder / RECORD, record)
-        summary = {**summary, "radio": totals(record)}
-        write_json(folder / "summary.json", summary)
-    return folder, summary
+    return radios.saved(ended)
+
+
+def serve_others(
+    experiment: Experiment, new_folder: NewFolder, screen: Screen, *, times: MessageTimes | None = None
+) -> Ended:
+    """Runs the server, whose clients are started by others; see `serve`."""
+    radios = RadioRecorder()
+    ended = serve(
+        experiment,
+        new_folder,
+        radios.shown(screen, experiment.config),
+        controller_for=controller_for,
+        times=times,
+        open_radio=radios.open_server_radio,
+    )
+    return radios.saved(ended)
 
 
 def on_backend(on: str | None) -> Callable[..., Ended]:

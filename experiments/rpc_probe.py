@@ -6,7 +6,6 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from channel.links.fixed import Direction, FixedLink
 from channel.live.emulation import Emulation
@@ -14,6 +13,7 @@ from channel.live.switch import DeliveryOrder
 from splitfl.core.errors import Timeout
 from testbed.errors import CommandFailed
 from testbed.live import DEVICE, LiveLink
+from testbed.namespaces import Namespace
 
 DELAY_S = 0.005
 """One-way delay, in each direction."""
@@ -48,8 +48,9 @@ def probe(*, rate_bps: float, sends: int, loss_rate: float = 0.0, congestion: st
         queue_bytes=int(_BUFFER_S * rate_bps / 8),
     )
     size_bytes = int(_SEND_S * rate_bps / 8)
-    with LiveLink(emulation, congestion) as link, tempfile.TemporaryFile() as log:
-        output = _client_output(link, [link.addresses[0], str(size_bytes), str(sends)], log)
+    with LiveLink(emulation, congestion) as link:
+        arguments = [link.addresses[0], str(size_bytes), str(sends)]
+        output = timed_rpc(link.server, link.clients[0], device=DEVICE, arguments=arguments)
         measured = link.finish()
     return Probe(
         goodput_bps=[8.0 * size_bytes / took_s for took_s in output["send_s"]],
@@ -58,23 +59,29 @@ def probe(*, rate_bps: float, sends: int, loss_rate: float = 0.0, congestion: st
     )
 
 
-def _client_output(link: LiveLink, arguments: list[str], log: Any) -> dict[str, Any]:
-    """Runs both sides of `rpc_echo` in their namespaces; the client's output."""
-    names = [f"TP_SOCKET_IFNAME={DEVICE}", f"GLOO_SOCKET_IFNAME={DEVICE}", f"PYTHONPATH={_ROOT}"]
+def timed_rpc(
+    server: Namespace, client: Namespace, *, device: str, arguments: list[str]
+) -> dict[str, list[float]]:
+    """The client's output of `rpc_echo` with these arguments, whose two sides run in these namespaces.
+
+    Both use the interface `device` of their namespace. Raises CommandFailed and Timeout.
+    """
+    names = [f"TP_SOCKET_IFNAME={device}", f"GLOO_SOCKET_IFNAME={device}", f"PYTHONPATH={_ROOT}"]
     argv = ["env", *names, "OMP_NUM_THREADS=1", sys.executable, "-P", "-m", "experiments.rpc_echo"]
-    server = link.server.popen([*argv, "server", *arguments], stdout=log, stderr=log)
-    client = link.clients[0].popen([*argv, "client", *arguments], stdout=subprocess.PIPE, stderr=log)
-    try:
-        output, _ = client.communicate(timeout=_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise Timeout(f"RPC over the live link took arguments than {_TIMEOUT_S:g} s") from None
-    finally:
-        for process in (client, server):
-            process.kill()
-            process.wait()
-    if client.returncode:
-        log.seek(0)
-        last = log.read().decode(errors="replace").strip().splitlines()[-1:]
-        raise CommandFailed(f"RPC over the live link ended with {client.returncode}: {''.join(last)}")
-    parsed: dict[str, Any] = json.loads(output)
+    with tempfile.TemporaryFile() as log:
+        serving = server.popen([*argv, "server", *arguments], stdout=log, stderr=log)
+        measuring = client.popen([*argv, "client", *arguments], stdout=subprocess.PIPE, stderr=log)
+        try:
+            output, _ = measuring.communicate(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise Timeout(f"RPC between namespaces took longer than {_TIMEOUT_S:g} s") from None
+        finally:
+            for process in (measuring, serving):
+                process.kill()
+                process.wait()
+        if measuring.returncode:
+            log.seek(0)
+            last = log.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise CommandFailed(f"RPC between namespaces ended with {measuring.returncode}: {''.join(last)}")
+    parsed: dict[str, list[float]] = json.loads(output)
     return parsed

@@ -15,6 +15,7 @@ import numpy as np
 from channel.cell.build_cell import cell_of, parameters_of
 from channel.core.rng import stream
 from channel.core.units import dbm_to_w, ratio_to_db
+from channel.fidelity.packet_level import PacketLevel
 from channel.fidelity.packets import PACKET_BYTES, code_blocks
 from channel.iq.from_scenario import iq_channel_of
 from channel.phy.effective_sinr import eesm_db
@@ -22,10 +23,13 @@ from channel.phy.receivers import MODEM
 from channel.propagation.fading_grid import SLOTS
 from channel.propagation.noise import noise_w
 from channel.scenario.load import Scenario, changed, load
-from channel.waveform.header import Header
+from channel.waveform.header import Header, PayloadFormat
 from channel.waveform.modulator import Modulator
 from channel.waveform.numerology import SMALLEST, Samples
 from channel.waveform.receiver import Receiver
+
+TOKENS = 4
+"""Of a packet of PACKET_BYTES."""
 
 _GROUPS = 23
 """Resource blocks of 180 kHz, about the bandwidth of the used subcarriers at 5 Msps."""
@@ -118,6 +122,17 @@ def faded(case: FadingCase, *, packets: int, seed: int, progress: Callable[[int]
     return row_of(case, found)
 
 
+def faded_token_row(
+    case: FadingCase, *, packets: int, seed: int, progress: Callable[[int], None]
+) -> FadingRow:
+    """As `faded`, of the tokens of these packets; `packets` of the row are tokens."""
+    found = list[FadedPacket]()
+    for index in range(packets):
+        found += faded_tokens(case, seed=seed, index=index)
+        progress(index + 1)
+    return row_of(case, found)
+
+
 def row_of(case: FadingCase, found: Sequence[FadedPacket]) -> FadingRow:
     """The row of these packets."""
     predicted = np.asarray([one.predicted for one in found])
@@ -151,6 +166,26 @@ def faded_packet(case: FadingCase, *, seed: int, index: int) -> FadedPacket:
         predicted=_predicted(scenario, case.mcs, middle_s),
         is_lost=payload not in [packet.payload for packet in found],
     )
+
+
+def faded_tokens(case: FadingCase, *, seed: int, index: int) -> list[FadedPacket]:
+    """The tokens of one packet, a code block each, at both levels, as `faded_packet`."""
+    rng = stream(seed, "faded tokens", case.profile, round(1e9 * case.delay_spread_s), case.mcs, index)
+    scenario = replace(case.scenario, seed=int(rng.integers(2**31)))
+    token_TN = rng.integers(0, 256, (TOKENS, PACKET_BYTES // TOKENS), dtype=np.uint8)
+    samples = Modulator().unit_packet(Header(), token_TN, mcs=case.mcs)
+    level = PacketLevel(scenario, rate_hz=case.rate_hz, numerology=SMALLEST)
+    form = PayloadFormat(case.mcs, *token_TN.shape)
+    prediction = level.predict(0, 1, form, _BEFORE / case.rate_hz)
+    is_whole_T = np.zeros(TOKENS, dtype=np.bool_)
+    for packet in Receiver().push(_heard(scenario, case.rate_hz, samples)):
+        if packet.units_UN is not None and packet.units_UN.shape == token_TN.shape:
+            is_whole_T = (packet.units_UN == token_TN).all(axis=1)
+    lost_T = 1.0 - (1.0 - prediction.header_loss) * (1.0 - prediction.loss_N)
+    return [
+        FadedPacket(predicted=predicted, is_lost=not is_whole)
+        for predicted, is_whole in zip(lost_T.tolist(), is_whole_T.tolist(), strict=True)
+    ]
 
 
 def _heard(scenario: Scenario, rate_hz: float, samples: Samples) -> Samples:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from channel.fidelity.comparison import law_at_db
-from channel.fidelity.faded_packets import FadingCase, FadingRow, faded
+from channel.fidelity.faded_packets import FadingCase, FadingRow, faded, faded_token_row
 from channel.phy.receivers import MODEM, implementation_loss_db
 
 DATA_FILE = "fading.json"
@@ -45,9 +45,14 @@ def moving() -> list[FadingCase]:
     ]
 
 
+def of_tokens() -> list[FadingCase]:
+    """The cases in which single tokens are compared: one channel, at walking speed."""
+    return [case for case in walking() if case.profile == "C"]
+
+
 @lru_cache
 def measured() -> Mapping[str, Any]:
-    """The parsed data file: provenance, and the `walking` and `moving` rows."""
+    """The parsed data file: provenance, and the rows `walking`, `moving` and, of tokens, `tokens`."""
     found: dict[str, Any] = json.loads(
         files("channel.fidelity").joinpath(DATA_FILE).read_text(encoding="utf-8")
     )
@@ -70,14 +75,18 @@ def _snr_db(mcs: int, above_db: float) -> float:
 def main(packets: int, seed: int, out: Path) -> None:
     """Send packets over fading channels, and compare each outcome with the packet level's prediction."""
     rows: dict[str, list[FadingRow]] = {}
-    for name, cases in (("walking", walking()), ("moving", moving())):
+    for name, cases, compare in (
+        ("walking", walking(), faded),
+        ("moving", moving(), faded),
+        ("tokens", of_tokens(), faded_token_row),
+    ):
         rows[name] = []
         for case in cases:
 
             def progress(done: int, case: FadingCase = case) -> None:
                 click.echo(f"\rTDL-{case.profile}, MCS {case.mcs}: {done} packets\033[K", nl=False)
 
-            rows[name].append(faded(case, packets=packets, seed=seed, progress=progress))
+            rows[name].append(compare(case, packets=packets, seed=seed, progress=progress))
             click.echo(f"\r{_line(rows[name][-1])}\033[K")
     _write(out, packets, seed, rows)
     click.echo(f"written to {out}")

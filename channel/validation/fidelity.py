@@ -1,4 +1,4 @@
-"""Rows 29 to 31: the packet level against the modem, in white noise, behind static taps and in fading.
+"""Rows 29 to 32: the packet level against the modem, in white noise, behind static taps and in fading.
 
 Measures fewer packets than `channel.fidelity`, which is imported on demand: it needs numba.
 """
@@ -43,6 +43,15 @@ def _faded_rows() -> tuple["FadingRow", ...]:
     return tuple(faded(case, packets=_FADED_PACKETS, seed=_SEED, progress=lambda _: None) for case in cases)
 
 
+@lru_cache
+def _token_row() -> "FadingRow":
+    from channel.fidelity.faded_packets import faded_token_row
+    from channel.fidelity.fading import of_tokens
+
+    (case,) = (case for case in of_tokens() if case.mcs == _MCS[1])
+    return faded_token_row(case, packets=_FADED_PACKETS, seed=_SEED, progress=lambda _: None)
+
+
 def _loss_from_committed_db() -> float:
     from channel.phy.receivers import MODEM, implementation_loss_db
 
@@ -65,7 +74,16 @@ def _brier() -> float:
     return max(row.brier for row in _faded_rows())
 
 
+def _other_token_verdicts() -> float:
+    return 1.0 - _token_row().same_verdict
+
+
+def _token_loss_difference() -> float:
+    return abs(_token_row().predicted - _token_row().measured)
+
+
 _IN_FADING = f"TDL-A, -C and -D, MCS {_MCS[1]}"
+_OF_TOKENS = f"TDL-C, MCS {_MCS[1]}"
 
 CHECKS: tuple[Check, ...] = tuple(
     Check(
@@ -82,5 +100,12 @@ CHECKS: tuple[Check, ...] = tuple(
         ("31", f"packets with another outcome than predicted, {_IN_FADING}", 0.05, _other_verdicts),
         ("31", f"error rate, predicted less measured, {_IN_FADING}", 0.05, _error_rate_difference),
         ("31", f"Brier score of the predictions, {_IN_FADING}", 0.05, _brier),
+        (
+            "32",
+            f"tokens with another outcome than predicted, {_OF_TOKENS}",
+            0.05,
+            _other_token_verdicts,
+        ),
+        ("32", f"token loss, predicted less measured, {_OF_TOKENS}", 0.05, _token_loss_difference),
     )
 )

@@ -14,13 +14,23 @@ Floats = NDArray[np.float32]
 
 def mapped(bit_E: NDArray[np.uint8], modulation_order: int) -> Points:
     """The points (E / modulation_order,) of bits; even ones of a symbol are in phase, odd ones quadrature."""
-    half = modulation_order // 2
-    weight = 1 << np.arange(half - 1, -1, -1, dtype=np.uint8)
-    amplitude = _levels(modulation_order)[weight @ bit_E.reshape(-1, half, 2)]
-    points: Points = amplitude.view(np.complex64).ravel()
-    return points
+    return _mapped(bit_E, _levels(modulation_order), modulation_order // 2)
 
 
+@compiled
+def _mapped(bit_E: NDArray[np.uint8], level: Floats, half: int) -> Points:
+    """The points of bits, `half` in each quadrature, whose amplitudes are `level` by their number."""
+    amplitude = np.empty((bit_E.size // (2 * half), 2), dtype=np.float32)
+    for symbol in range(amplitude.shape[0]):
+        for axis in range(2):
+            number = 0
+            for bit in range(half):
+                number = 2 * number + bit_E[2 * (symbol * half + bit) + axis]
+            amplitude[symbol, axis] = level[number]
+    return amplitude.view(np.complex64).ravel()
+
+
+@lru_cache
 def least_amplitude(modulation_order: int) -> float:
     """The smallest magnitude of one quadrature, half of the distance of two levels."""
     return float(np.min(np.abs(_levels(modulation_order))))
@@ -33,19 +43,21 @@ def _levels(modulation_order: int) -> Floats:
 
 @compiled
 def max_log_ratios(
-    point_S: Points, weight_S: Floats, sign_E: Floats, modulation_order: int, least: float
+    point_S: Points, weight_D: Floats, sign_E: Floats, modulation_order: int, least: float
 ) -> Floats:
     """The log-likelihood ratios (E,) of bits, from the nearest points with either value, times `sign_E`.
 
-    `weight_S` is the signal-to-noise ratio of each point and `least` the `least_amplitude`. In units of it
-    the levels of 64QAM are +-(4 -+ (2 -+ 1)): the closed forms are the differences of squared distances to
-    the nearest levels. Positive if 0 is the more likely bit and the sign is 1.
+    `weight_D` are the signal-to-noise ratios of D points, repeated for all; `least` is `least_amplitude`. In
+    units of it the levels of 64QAM are +-(4 -+ (2 -+ 1)): the closed forms are the differences of squared
+    distances to the nearest levels. Positive if 0 is the more likely bit and the sign is 1.
     """
     ratio_E = np.empty(sign_E.size, dtype=np.float32)
     unit, two, three = np.float32(least), np.float32(2.0), np.float32(3.0)
     none, four, six = np.float32(0.0), np.float32(4.0), np.float32(6.0)
+    carrier = 0
     for symbol in range(point_S.size):
-        scale = four * unit * unit * weight_S[symbol]
+        scale = four * unit * unit * weight_D[carrier]
+        carrier = carrier + 1 if carrier + 1 < weight_D.size else 0
         first = symbol * modulation_order
         for axis in range(2):
             level = (point_S[symbol].imag if axis else point_S[symbol].real) / unit

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.fft  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from channel.coding.compiled import compiled
 from channel.core.errors import BadParameter
 
 Samples = NDArray[np.complex64]
@@ -61,7 +62,7 @@ class Numerology:
         """The positions of the data among the used subcarriers."""
         return np.setdiff1d(np.arange(self.carrier_K.size), self.pilot_P)
 
-    @property
+    @cached_property
     def amplitude(self) -> float:
         """The factor of an inverse FFT after which used subcarriers of power 1 give samples of power 1."""
         return float(self.fft_size / np.sqrt(self.carrier_K.size))
@@ -75,10 +76,17 @@ class Numerology:
 
     def demodulate(self, samples_SN: Samples) -> NDArray[np.complex64]:
         """The used subcarriers (S, K), in the scale of `modulate`."""
-        grid_SN: Samples = scipy.fft.fft(samples_SN, axis=1)
-        value_SK = grid_SN[:, self.carrier_K]
-        value_SK *= np.float32(1.0 / self.amplitude)
-        return value_SK
+        return _used(scipy.fft.fft(samples_SN, axis=1), self.carrier_K, np.float32(1.0 / self.amplitude))
+
+
+@compiled
+def _used(grid_SN: Samples, carrier_K: NDArray[np.int64], scale: np.float32) -> Samples:
+    """The used subcarriers (S, K) of all, times the scale."""
+    value_SK = np.empty((grid_SN.shape[0], carrier_K.size), dtype=np.complex64)
+    for symbol in range(grid_SN.shape[0]):
+        for used in range(carrier_K.size):
+            value_SK[symbol, used] = grid_SN[symbol, carrier_K[used]] * scale
+    return value_SK
 
 
 SMALLEST = Numerology()

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.fft  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from channel.coding.compiled import compiled
 from channel.core.arrays import Array
 
 Sums = NDArray[np.complex64]
@@ -19,11 +20,20 @@ _SMOOTHED = 9
 _GRID = np.linspace(-_MOST_SLOPE, _MOST_SLOPE, 65)
 
 
+@compiled
 def line(sum_S: Sums, time_S: Array, turn_GS: NDArray[np.complex64]) -> Array:
     """The phases (S,) at these times on the most likely straight line; `turn_GS` are the `turns` of them."""
-    power = np.abs(turn_GS @ sum_S)
-    mean_S = time_S * (_GRID[0] + (_GRID[1] - _GRID[0]) * _vertex(power))
-    phase_S: Array = mean_S + np.angle(np.sum(sum_S * np.exp(-1j * mean_S)))
+    power = np.empty(turn_GS.shape[0])
+    for slope in range(turn_GS.shape[0]):
+        total = np.complex128(0.0)
+        for symbol in range(sum_S.size):
+            total += turn_GS[slope, symbol] * sum_S[symbol]
+        power[slope] = abs(total)
+    phase_S: Array = time_S * (_GRID[0] + (_GRID[1] - _GRID[0]) * _vertex(power))
+    total = np.complex128(0.0)
+    for symbol in range(sum_S.size):
+        total += sum_S[symbol] * np.exp(-1j * phase_S[symbol])
+    phase_S += np.angle(total)
     return phase_S
 
 
@@ -37,21 +47,32 @@ def tracked(sum_S: Sums) -> Array:
     """The phases (S,) of consecutive symbols: a mean slope, and around it the average over nine symbols."""
     size = scipy.fft.next_fast_len(4 * sum_S.size)
     most = max(1, int(_MOST_SLOPE * size / (2 * np.pi)))
-    spectrum = scipy.fft.fft(sum_S, size)
-    near = np.abs(np.concatenate([spectrum[-most:], spectrum[: most + 1]]))
-    slope = (_vertex(near) - most) * 2 * np.pi / size
-    mean_S = slope * np.arange(sum_S.size)
-    # Of the full convolution, the part of `sum_S` even if that is shorter than the average.
-    level = np.convolve(sum_S * np.exp(-1j * mean_S), np.ones(_SMOOTHED))
-    phase_S: Array = mean_S + np.angle(level[_SMOOTHED // 2 :][: sum_S.size])
+    exact_S = sum_S.astype(np.complex128)
+    return _averaged(exact_S, scipy.fft.fft(exact_S, size), most)
+
+
+@compiled
+def _averaged(sum_S: NDArray[np.complex128], spectrum: NDArray[np.complex128], most: int) -> Array:
+    """The phases (S,) by the slope at the peak of this spectrum, within `most` bins around 0."""
+    near = np.empty(2 * most + 1)
+    for at in range(near.size):
+        near[at] = abs(spectrum[at - most])
+    slope = (_vertex(near) - most) * 2 * np.pi / spectrum.size
+    level_S, phase_S = np.empty_like(sum_S), np.empty(sum_S.size)
+    for symbol in range(sum_S.size):
+        level_S[symbol] = sum_S[symbol] * np.exp(-1j * slope * symbol)
+    for symbol in range(sum_S.size):
+        first, end = max(0, symbol - _SMOOTHED // 2), symbol + _SMOOTHED // 2 + 1
+        phase_S[symbol] = slope * symbol + np.angle(np.sum(level_S[first:end]))
     return phase_S
 
 
+@compiled
 def _vertex(power: Array) -> float:
     """The position of the maximum, between samples by the parabola through three of them."""
     at = int(np.argmax(power))
     if at in (0, power.size - 1):
         return float(at)
-    left, middle, right = (float(power[at + step]) for step in (-1, 0, 1))
+    left, middle, right = power[at - 1], power[at], power[at + 1]
     bend = left - 2.0 * middle + right
     return at + (0.5 * (left - right) / bend if bend < 0.0 else 0.0)

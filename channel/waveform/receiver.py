@@ -34,6 +34,7 @@ class Receiver:
         self._synchroniser = Synchroniser(preamble)
         self._reception = Reception(self._synchroniser)
         self._buffer = SampleBuffer()
+        self._header_symbols = header_symbols(numerology)
         self._packets = self._forever()
         next(self._packets)
 
@@ -44,9 +45,10 @@ class Receiver:
         """
         if samples.ndim != 1 or not np.iscomplexobj(samples):
             raise BadParameter(f"samples must be complex (n,), got {samples.dtype} {samples.shape}")
-        if not np.isfinite(samples).all():
+        samples = np.ascontiguousarray(samples, dtype=np.complex64)
+        if not np.isfinite(samples.view(np.float32)).all():
             raise BadParameter("samples must be finite, got nan or infinity")
-        self._buffer.append(samples.astype(np.complex64, copy=False))
+        self._buffer.append(samples)
         found = []
         while (packet := next(self._packets)) is not None:
             found.append(packet)
@@ -81,7 +83,7 @@ class Receiver:
 
     def _packet(self, timing: Timing) -> Generator[None, None, Received | None]:
         """Decodes a packet and restarts the detector behind it; None if its header is bad."""
-        begin, end = self._place(timing, 0, header_symbols(self.numerology))
+        begin, end = self._place(timing, 0, self._header_symbols)
         yield from self._until(end)
         opened = self._reception.header(self._buffer.between(begin, end), timing)
         self._detector.restart(begin)
@@ -93,7 +95,7 @@ class Receiver:
             self.counters.unsupported += 1
             return None
         form, header, layout = understood
-        begin, end = self._place(timing, header_symbols(self.numerology), layout.symbols)
+        begin, end = self._place(timing, self._header_symbols, layout.symbols)
         self._detector.restart(end)
         self._buffer.discard(begin)
         yield from self._until(end)
@@ -122,7 +124,7 @@ class Receiver:
         payload = None if form.units else checked(units_UN.tobytes())
         self.counters.bad_payloads += not form.units and payload is None
         self.counters.lost_units += int(np.sum(~is_whole_U)) if form.units else 0
-        timing, symbols = opened.timing, header_symbols(self.numerology) + layout.symbols
+        timing, symbols = opened.timing, self._header_symbols + layout.symbols
         return Received(
             header=header,
             mcs=form.mcs,

@@ -13,9 +13,12 @@ _SCRAMBLING, _PILOTS = 0x5F11, 0x0D44
 """Initial values of the second register: any two numbers."""
 
 
+@lru_cache(maxsize=16)
 def scrambling_bits(count: int) -> NDArray[np.uint8]:
-    """The first `count` scrambling bits; they repeat after 32,768."""
-    return np.resize(_gold(_SCRAMBLING), count)
+    """The first `count` scrambling bits, read-only; they repeat after 32,768."""
+    bits = np.resize(_gold(_SCRAMBLING), count)
+    bits.flags.writeable = False
+    return bits
 
 
 @lru_cache(maxsize=16)

@@ -1,13 +1,15 @@
 """Timing, carrier offset and the first channel estimate, from the two long symbols of a preamble."""
 
+import cmath
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from channel.coding.compiled import compiled
+from channel.core.arrays import Array
 from channel.waveform.detection import Peak
 from channel.waveform.numerology import Numerology, Samples
 from channel.waveform.preamble import Preamble
@@ -59,29 +61,22 @@ class Synchroniser:
         The strongest path is found by correlation with the long symbol, without the phase between the two.
         The symbols are then cut so that as much of the channel's energy as possible lies within the prefix.
         """
-        size, first = self.numerology.fft_size, self.span(peak)[0]
-        samples = samples * turning(-peak.offset, samples.size)
+        first, prefix = self.span(peak)[0], self.numerology.prefix
+        samples = _turned_back(samples, peak.offset)
         found = np.correlate(samples, self.preamble.long_N, mode="valid")
-        power = np.abs(found) ** 2
-        choices = 2 * self.reach
-        strongest = int(np.argmax(power[:choices] + power[size : size + choices]))
-        begin = max(0, strongest - self.numerology.prefix)
-        between = np.vdot(samples[begin : strongest + size], samples[begin + size : strongest + 2 * size])
-        finer = float(np.angle(between)) / size
-        samples *= turning(-finer, samples.size)
-        start = strongest - self._early(samples, strongest)
+        strongest, finer = _strongest(samples, found, self.preamble.long_N.size, prefix, 2 * self.reach)
+        samples = _turned_back(samples, finer)
+        start = strongest - _early(samples, strongest, self.preamble.long_N, prefix)
         if start < 0:
             return None
         long_2K = self._long_symbols(samples, start)
-        estimate_K = long_2K.mean(axis=0)
-        within = float(np.linalg.norm(self.projector_KK @ estimate_K))
-        if within < max(_LEAST_SHARE * float(np.linalg.norm(estimate_K)), _LEAST_AMPLITUDE):
+        if not _is_within(long_2K, self.projector_KK):
             return None
         return Timing(
             start=first + start,
             offset=peak.offset + finer,
             first=first + strongest - self.preamble.guard - self.preamble.shorts,
-            long_2K=long_2K * np.exp(1j * (peak.offset + finer) * start).astype(np.complex64),
+            long_2K=long_2K * np.complex64(cmath.exp(1j * (peak.offset + finer) * start)),
         )
 
     @cached_property
@@ -97,23 +92,92 @@ class Synchroniser:
 
     def _long_symbols(self, samples: Samples, start: int) -> Carriers:
         both = samples[start : start + 2 * self.numerology.fft_size].reshape(2, -1)
-        return self.numerology.demodulate(both) * self.preamble.long_K.conj()
+        return self.numerology.demodulate(both) * self._known_K
 
-    def _early(self, samples: Samples, strongest: int) -> int:
-        """By how many samples before the strongest path the symbols are cut, 0 to prefix - 1."""
-        size, prefix = self.numerology.fft_size, self.numerology.prefix
-        grid_N = np.zeros(size, dtype=np.complex64)
-        grid_N[self.numerology.carrier_K] = self._long_symbols(samples, strongest).mean(axis=0)
-        power = np.abs(scipy.fft.ifft(grid_N)) ** 2
-        around = np.concatenate([power[-prefix + 1 :], power[:prefix]])
-        # Paths at the edges of the prefix count half: where all fits in, it lies in the middle.
-        weight = np.ones(prefix)
-        weight[: prefix // 8] = weight[-(prefix // 8) :] = 0.5
-        within = np.correlate(around, weight, mode="valid")
-        return prefix - 1 - int(np.argmax(within))
+    @cached_property
+    def _known_K(self) -> Carriers:
+        return self.preamble.long_K.conj()
 
 
+@compiled
 def turning(radians: float, count: int) -> Samples:
     """exp(j radians n) for n = 0 to count - 1."""
-    samples: Samples = np.exp(1j * radians * np.arange(count)).astype(np.complex64)
+    samples = np.empty(count, dtype=np.complex64)
+    for at in range(count):
+        samples[at] = np.exp(1j * radians * at)
     return samples
+
+
+@compiled
+def _turned_back(samples: Samples, radians: float) -> Samples:
+    """The samples without a carrier offset of so many radians per sample."""
+    turned = np.empty_like(samples)
+    for at in range(samples.size):
+        turned[at] = samples[at] * np.complex64(np.exp(-1j * radians * at))
+    return turned
+
+
+@compiled
+def turn_back(value_SK: Carriers, phase_S: Array) -> None:
+    """Turns each row back by its phase in radians, in place."""
+    for symbol in range(phase_S.size):
+        turn = np.complex64(np.exp(-1j * phase_S[symbol]))
+        for used in range(value_SK.shape[1]):
+            value_SK[symbol, used] *= turn
+
+
+@compiled
+def _strongest(samples: Samples, found: Carriers, size: int, prefix: int, choices: int) -> tuple[int, float]:
+    """Where both long symbols begin on the strongest path, and what is left of the carrier offset."""
+    strongest, most = 0, -1.0
+    for at in range(choices):
+        one, two = found[at], found[at + size]
+        power = one.real**2 + one.imag**2 + two.real**2 + two.imag**2
+        if power > most:
+            strongest, most = at, power
+    between = np.complex128(0.0)
+    for at in range(max(0, strongest - prefix), strongest + size):
+        between += np.conj(samples[at]) * samples[at + size]
+    return strongest, np.angle(between) / size
+
+
+@compiled
+def _early(samples: Samples, strongest: int, long_N: Samples, prefix: int) -> int:
+    """By how many samples before the strongest path the symbols are cut, 0 to prefix - 1.
+
+    The channel's paths are circular correlations with the long symbol. Those at the edges of the prefix count
+    half: where all fits in, it lies in the middle.
+    """
+    size = long_N.size
+    mean_N = samples[strongest : strongest + size] + samples[strongest + size : strongest + 2 * size]
+    power = np.empty(2 * prefix - 1)
+    for lag in range(power.size):
+        path = np.complex64(0.0)
+        at = (lag - prefix + 1) % size
+        for sample in range(size):
+            path += mean_N[at] * np.conj(long_N[sample])
+            at = at + 1 if at + 1 < size else 0
+        power[lag] = path.real**2 + path.imag**2
+    early, most = 0, -1.0
+    for first in range(prefix):
+        energy = 0.0
+        for tap in range(prefix):
+            is_edge = tap < prefix // 8 or tap >= prefix - prefix // 8
+            energy += power[first + tap] * (0.5 if is_edge else 1.0)
+        if energy > most:
+            early, most = prefix - 1 - first, energy
+    return early
+
+
+@compiled
+def _is_within(long_2K: Carriers, projector_KK: Carriers) -> bool:
+    """Whether the mean of both symbols is a channel that lies within the prefix."""
+    all_power = within_power = 0.0
+    mean_K = (long_2K[0] + long_2K[1]) * np.float32(0.5)
+    for row in range(mean_K.size):
+        total = np.complex64(0.0)
+        for column in range(mean_K.size):
+            total += projector_KK[row, column] * mean_K[column]
+        within_power += float(total.real**2 + total.imag**2)
+        all_power += float(mean_K[row].real ** 2 + mean_K[row].imag ** 2)
+    return bool(np.sqrt(within_power) >= max(_LEAST_SHARE * np.sqrt(all_power), _LEAST_AMPLITUDE))

@@ -51,9 +51,9 @@ class RadioRow:
 
 
 def totals(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What a summary has of the measurements of a `RadioLink`, or of the record of the transport `radio`.
+    """What a summary has of the measurements of a `RadioLink`, or of the record of a transport with radios.
 
-    Only the first passes samples in real time, and has figures of that.
+    Only the first has figures of the air's pace, and only processes with an air of their own a `wall_s`.
     """
     air = measured["air"]
     return {
@@ -61,6 +61,7 @@ def totals(measured: Mapping[str, Any]) -> dict[str, Any]:
         "mcs": measured["mcs"],
         "rate_hz": air["rate_hz"],
         "seconds": air["seconds"],
+        **({"wall_s": air["wall_s"]} if "wall_s" in air else {}),
         **(_pace(measured) if "slips" in air else {}),
         "airtime_s": [node["sent_s"] for node in measured["nodes"]],
         "links": [vars(row) for row in _links(measured)],
@@ -68,9 +69,8 @@ def totals(measured: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pace(measured: Mapping[str, Any]) -> dict[str, Any]:
-    air, slips = measured["air"], measured["air"]["slips"]
+    slips = measured["air"]["slips"]
     return {
-        "wall_s": air["wall_s"],
         "slipped_s": slips["slipped_s"],
         "late_blocks": slips["late_blocks"],
         "worst_late_s": slips["worst_late_s"],
@@ -101,6 +101,8 @@ def in_real_time(radio: Mapping[str, Any]) -> str:
     if "wall_s" not in radio:
         return f"Samples passed only while there was a message: {seconds_text(radio['seconds'])} in all."
     passed = f"{seconds_text(radio['seconds'])} of samples took {seconds_text(radio['wall_s'])}"
+    if "slipped_s" not in radio:
+        return f"{passed}; whether its clock slipped is said by the air, in its own process."
     if radio["slipped_s"] <= REAL_TIME_SHARE * (radio["seconds"] + radio["slipped_s"]):
         return f"The waveform ran in real time: {passed}."
     return (

@@ -236,8 +236,8 @@ def _radio(run: RunRecord) -> list[str]:
     radio = run.summary.radio
     if radio is None:
         return []
-    if "wall_s" not in radio:
-        return [in_real_time(radio)]
+    if "slipped_s" not in radio:
+        return [in_real_time(radio), *lacking(run)]
     return [
         "Messages also crossed a modulated waveform: server and clients ran in network namespaces of one "
         f"machine, whose IP packets were sent as OFDM with LDPC codes (MCS {radio['mcs']}, "

@@ -122,7 +122,7 @@ def _last_packets(record: Mapping[str, Any], most: int = 4) -> list[tuple[str, M
         (link_name(int(source), target), far["last"])
         for target, node in enumerate(record["nodes"])
         for source, far in node["nodes"].items()
-        if far["last"] is not None
+        if far["last"] is not None and far["last"]["points"]
     ]
     return found[:most]
 
@@ -156,6 +156,8 @@ def _waterfalls(
             axes.set_title(title, pad=8)
             axes.set_xlabel(label)
             axes.grid(visible=False)
+        longest_s = max(one["row_s"] * len(one["power_db"]) for _, one in shown)
+        row_of_axes[0].set_ylim(longest_s, 0.0)  # of all: a node that was silent has fewer samples
         row_of_axes[0].set_ylabel("seconds of samples")
         figure.colorbar(image, ax=list(row_of_axes), label="dB", shrink=0.9)
         return to_svg(figure, name)
@@ -172,7 +174,7 @@ def _speed(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     steps = [(one, two) for one, two in pairwise(rows) if two["time_s"] > one["time_s"]]
     times = [two["time_s"] for _, two in steps]
     speeds = [(two["time_s"] - one["time_s"]) / (two["wall_s"] - one["wall_s"]) for one, two in steps]
-    axes.plot(times, speeds, color=INK)
+    axes.plot(times, speeds, color=INK, marker="." if len(times) == 1 else "")
     axes.axhline(1.0, color=MUTED, linewidth=0.8)
     axes.set_ylabel("samples' seconds per second")
     axes.set_ylim(bottom=0.0)

@@ -37,7 +37,7 @@ Row = dict[str, Any]
 _GROUPS: Final = 3
 _GROUP_HZ: Final = 180e3
 _SLOT_S: Final = 1e-3
-_RATE_HZ: Final = round(_GROUPS * _GROUP_HZ * 64 / 52)
+RATE_HZ: Final = round(_GROUPS * _GROUP_HZ * 64 / 52)
 """The used subcarriers are as wide as the cell's carrier."""
 _POWER_DBM: Final = 30.0
 _NOISE_FIGURE_DB: Final = 7.0
@@ -48,7 +48,7 @@ _SETTINGS: Final = {
     "train.batch_size": 4,
     "codec.activation": "int4",
     "codec.gradient": "int4",
-    "radio.rate_hz": float(_RATE_HZ),
+    "radio.rate_hz": float(RATE_HZ),
     "transport.timeout_s": 600.0,
     "transport.join_timeout_s": 600.0,
 }

@@ -9,8 +9,9 @@ import numpy as np
 from channel.core.clock import Clock
 from channel.waveform.arq import ArqCounters
 from channel.waveform.received import Received
+from channel.waveform.tokens import TokenLink, TokenMessage
 from splitfl.core.quantities import percent_text, rate_text
-from testbed.radio.modem import PacketModem
+from testbed.radio.modem import Modem
 from testbed.radio.waterfall import Waterfall
 
 _SHOWN = 256
@@ -61,8 +62,15 @@ class FarNode:
         if packet.payload or packet.units_UN is not None:
             self.last = packet
 
+    def take(self, packet: Received, link: TokenLink, time_s: float) -> list[TokenMessage]:
+        """The messages that a packet completes on this link; counts both."""
+        self.heard(packet, time_s)
+        messages = link.receive(packet)
+        self.delivered(sum(len(message.reliable) + message.row_UN.size for message in messages))
+        return messages
+
     def delivered(self, count: int) -> None:
-        """Counts the bytes of an IP packet or of a message that was handed on."""
+        """Counts the bytes of IP packets or of messages that were handed on."""
         self.now.delivered_bytes += count
         self.delivered_bytes += count
 
@@ -74,7 +82,7 @@ class LinkMonitor:
     """
 
     def __init__(
-        self, modem: PacketModem, counters: Mapping[int, ArqCounters], every_s: float, clock: Clock | None
+        self, modem: Modem, counters: Mapping[int, ArqCounters], every_s: float, clock: Clock | None
     ) -> None:
         subcarriers = modem.settings.numerology.carrier_K.size
         self.nodes = {node: FarNode(channel=Waterfall(subcarriers)) for node in counters}
@@ -115,7 +123,7 @@ class LinkMonitor:
             "sent_s": self._modem.sent / self._modem.rate_hz,
             "late_bursts": self._modem.late_bursts,
             "radio": asdict(self._modem.radio_counters),
-            "receiver": asdict(self._modem.receiver.counters),
+            "receiver": asdict(self._modem.counters),
             "spectrum": self._modem.heard.plain(),
             "nodes": {str(node): self._of(node, far) for node, far in self.nodes.items()},
         }

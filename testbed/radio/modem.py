@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from channel.core.arrays import above
 from channel.waveform.header import Header, PayloadFormat
 from channel.waveform.modulator import Modulator
 from channel.waveform.numerology import Numerology
-from channel.waveform.received import Received
+from channel.waveform.received import Counters, Received
 from channel.waveform.receiver import Receiver
 from splitfl.core.errors import ConfigError
 from testbed.errors import LateBurst
@@ -20,6 +21,9 @@ from testbed.radio.waterfall import BINS, Waterfall, spectrum
 
 Units = NDArray[np.uint8]
 """The rows (U, N) of a packet, a code block each."""
+
+Following = Callable[[float], tuple[Header, bytes | Units] | None]
+"""Returns the next packet to send, with a payload or units, or None; takes the time at which it begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +57,55 @@ class ModemSettings:
         return (4 * self.longest_burst + cycle) / rate_hz + 2.0 * self.block_s
 
 
+class Modem(Protocol):
+    """Sends and receives packets block by block, on samples or without.
+
+    `sent` counts samples, `counters` what its receiver met; `heard` is the spectrum over time.
+    """
+
+    settings: ModemSettings
+    rate_hz: float
+    sent: int
+    late_bursts: int
+    heard: Waterfall
+
+    @property
+    def now_s(self) -> float:
+        """The time of the next sample to be received."""
+        ...
+
+    @property
+    def timeout_s(self) -> float:
+        """When a packet without an acknowledgement is sent again."""
+        ...
+
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def radio_counters(self) -> RadioCounters: ...
+
+    def receive(self) -> list[Received]:
+        """Waits for a block of samples; returns the packets that end in it."""
+        ...
+
+    def skip(self) -> list[Received]:
+        """Waits for a block of samples in which there are no packets for this node; returns none."""
+        ...
+
+    def send_due(self, following: Following) -> None:
+        """Queues packets of `following` until there is enough to send during the next block, or no more."""
+        ...
+
+    def close(self) -> None: ...
+
+
 _LEAD_BLOCKS = 2
 """How far ahead bursts for a time are queued: the radio is ahead of the samples that have been received."""
 
 
 class PacketModem:
-    """Node `node` on this radio, whose samples are the time; `heard` is the spectrum over it."""
+    """Implements Modem for node `node` on this radio, whose samples are the time."""
 
     def __init__(
         self, radio: Radio, settings: ModemSettings, *, node: int = 0, slots: SlotTable | None = None
@@ -78,6 +125,11 @@ class PacketModem:
     def now_s(self) -> float:
         """The time of the next sample to be received."""
         return self._now / self.rate_hz
+
+    @property
+    def counters(self) -> Counters:
+        """See Modem."""
+        return self.receiver.counters
 
     @property
     def radio_counters(self) -> RadioCounters:
@@ -115,12 +167,8 @@ class PacketModem:
         self._now = at + samples.size
         return []
 
-    def send_due(self, following: Callable[[float], tuple[Header, bytes | Units] | None]) -> None:
-        """Queues packets until there is enough to send during the next block.
-
-        `following` is asked for each, with the time at which it begins; it returns None if there is nothing,
-        and else the header with a payload, or with units (U, N).
-        """
+    def send_due(self, following: Following) -> None:
+        """See Modem."""
         while (begin := self._opening()) < self._now + self._lead + self._block:
             packet = following(begin / self.rate_hz)
             if packet is None:

@@ -37,6 +37,17 @@ def test_a_record_of_an_earlier_version_is_named_and_has_no_pictures_of_what_it_
     )
 
 
+def test_of_an_air_in_another_process_the_slips_are_not_known(make_run: MakeRun) -> None:
+    air = {"rate_hz": 1e6, "seconds": 3.0, "wall_s": 4.0}
+    folder = make_run("demo")
+    summary = with_record(folder, {**MEASURED, "air": air})
+    said = emulation(read_run(folder))
+    sentence = "3 s of samples took 4 s; whether its clock slipped is said by the air, in its own process."
+    assert sentence in said
+    assert "slipped_s" not in summary["radio"]
+    assert summary_table(summary, folder).row_count > 0
+
+
 def test_samples_that_pass_only_with_messages_are_not_called_late(make_run: MakeRun) -> None:
     air = {"rate_hz": 1e6, "seconds": 3.0}
     nodes = [{**node, "spectrum": {"row_s": 0.05, "power_db": []}} for node in MEASURED["nodes"]]

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from channel.cell.build_cell import cell_of
 from channel.scenario.load import load
-from experiments.studies import codec_front, loss_sweep, uplink_share, waveform_snr
+from experiments.studies import codec_front, loss_sweep, token_losses, uplink_share, waveform_snr
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -65,7 +65,7 @@ def test_the_shares_of_a_round_add_up(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("study", [loss_sweep.main, uplink_share.main])
+@pytest.mark.parametrize("study", [loss_sweep.main, token_losses.main, uplink_share.main])
 def test_a_study_has_help_with_its_options(study: Any) -> None:
     said = CliRunner().invoke(study, ["-h"])
     assert said.exit_code == 0
@@ -126,6 +126,39 @@ def test_the_scenario_of_the_study_has_its_mean_snr_in_both_directions(tmp_path:
     assert models["down"].mean_sinr_db(0).tolist() == pytest.approx([20.0, 20.0], abs=1e-3)
     whole_band_db = 10.0 * math.log10(3.0)
     assert (models["up"].mean_sinr_db(0) - whole_band_db).tolist() == pytest.approx([20.0, 20.0], abs=1e-3)
+
+
+TOKEN_ROWS: list[dict[str, Any]] = [
+    {"link": link, "snr_db": snr_db, "seed": seed, "accuracy": 0.5, "eval_loss": 1.25, "bytes": 2_000_000}
+    | {"airtime_s": 30.0, "seconds": 90.0, "token_loss": 0.1 + 0.1 * seed, "curve": [1.3, 1.25]}
+    for link, snrs_db in (("process", [None]), ("predicted", [14.0, 20.0]), ("waveform", [14.0, 20.0]))
+    for snr_db in snrs_db
+    for seed in (0, 1)
+]
+
+
+def test_token_losses_stand_side_by_side_as_means_over_seeds(tmp_path: Path) -> None:
+    first, process, predicted, *_ = token_losses.table(TOKEN_ROWS).splitlines()
+    assert first.split()[:4] == ["link", "SNR", "accuracy", "held-out"]
+    assert process.split()[:3] == ["process", "50.0%", "1.250"]
+    assert " ".join(predicted.split()) == "predicted 14 dB 50.0% 1.250 2 MB 30 s 90 s 15.0 %"
+    figure = token_losses.draw(TOKEN_ROWS)
+    assert [line.get_label() for line in figure.axes[0].lines] == ["predicted", "waveform"]
+    assert [line.get_label() for line in figure.axes[3].lines] == ["process", "predicted", "waveform"]
+    figure.savefig(tmp_path / "token-losses.png")
+
+
+def test_tokens_are_counted_in_messages_that_have_them(tmp_path: Path) -> None:
+    transfers = [("Activation", 101, 20), ("Gradient", 99, 0), ("Adapter", 1000, 0)]
+    events = [
+        {"event": "transfer", "kind": kind, "packets": packets, "lost_packets": lost}
+        for kind, packets, lost in transfers
+    ]
+    rounds = [{"event": "round", "eval_loss": 1.5}, {"event": "round"}]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in events + rounds))
+    summary = {"final": {"accuracy": 0.5, "eval_loss": 1.5}, "bytes_up": 3, "bytes_down": 4}
+    row = token_losses.row_of("cell", 14.0, 0, {**summary, "airtime_s": 1.0, "virtual_s": 2.0}, tmp_path)
+    assert (row["token_loss"], row["bytes"], row["curve"]) == (0.1, 7, [1.5])
 
 
 def codec_run(chain: str, seed: int, accuracy: list[float], sent: list[float]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _served(setting: Setting, progress: Callable[[str], None]) -> Figure:
     progress("two radios on the server")
     shares = []
     for _ in range(setting.sweeps):
-        port = _ports()
+        port = free_port()
         log = setting.folder / "air.log"
         with one_thread(), Fresh(log, served_costs, _FADING, 2, port, _SERVED_S) as process:
             peers = [threading.Thread(target=_take_part, args=(port, node)) for node in (0, 1)]
@@ -70,7 +70,7 @@ def _served(setting: Setting, progress: Callable[[str], None]) -> Figure:
     )
 
 
-def _ports() -> int:
+def free_port() -> int:
     """A free port; those after it are nearly always free too."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -8,6 +8,8 @@ from channel.coding.kernels import decode_blocks
 from channel.core.rng import stream
 from channel.core.units import db_to_ratio
 from channel.fidelity.comparison import compared, law_at_db
+from channel.fidelity.faded_packets import faded
+from channel.fidelity.fading import walking
 from channel.fidelity.multipath import FLAT
 from channel.fidelity.packets import PACKET_BYTES, sent
 from channel.fidelity.tokens import measured_tokens
@@ -28,10 +30,19 @@ _TOKENS_AT = (16, 8.75)
 """The scheme, and the SNR in dB at which about one token in ten is lost."""
 
 
-def measure(hand: Hand, schemes: tuple[int, ...], packets: int, timed: tuple[int, ...], sweeps: int) -> None:
-    """Sends losses and differences in decibels by scheme, losses of tokens, then CPU seconds by scheme."""
+def measure(
+    hand: Hand,
+    schemes: tuple[int, ...],
+    packets: int,
+    faded_packets: int,
+    timed: tuple[int, ...],
+    sweeps: int,
+) -> None:
+    """Sends losses and differences in decibels by scheme, rows of packets in fading, losses of tokens, then
+    CPU seconds by scheme."""
     rows = [compared(mcs, packets=packets, seed=1, progress=lambda point: None)[0] for mcs in schemes]
     hand(([row.loss_db for row in rows], [row.difference_db for row in rows]))
+    hand([faded(case, packets=faded_packets, seed=1, progress=lambda done: None) for case in walking()])
     hand(measured_tokens(*_TOKENS_AT, packets=packets, seed=1))
     hand({mcs: tuple(zip(*[_cpu_s(mcs) for _ in range(sweeps)], strict=True)) for mcs in timed})
 

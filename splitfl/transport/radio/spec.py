@@ -7,6 +7,8 @@ from splitfl.config import TransportConfig, above, at_least
 from splitfl.core.errors import ConfigError
 from splitfl.transport.base.spec import TransportSpec
 
+LOSSES: Final = ("received", "predicted")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RadioSettings:
@@ -18,11 +20,14 @@ class RadioSettings:
     subcarriers and the modulation and code rate of row `mcs` of TS 38.214 table 5.1.3.1-1. Tokens that may be
     lost are sent once, each in a code block of its own, in packets of up to `token_packet_bytes`, until
     `token_deadline_s` after the first one; everything else is repeated until it arrives, in packets of up to
-    `packet_bytes`.
+    `packet_bytes`. With `losses` "received" packets are modulated, and lost if the modem decodes errors; with
+    "predicted" they take the same time, without samples, and are lost with the probability that the
+    packet-level channel predicts for this modem.
     """
 
     scenario: str = "ideal"
     air_port: int = 0
+    losses: str = "received"
     rate_hz: float = 1e6
     mcs: int = 16
     fft_size: int = 64
@@ -36,6 +41,13 @@ class RadioSettings:
         if self.air_port and self.scenario != RadioSettings.scenario:
             raise ConfigError(
                 "transport.scenario is that of the air, if transport.air_port is not 0: remove it"
+            )
+        if self.losses not in LOSSES:
+            raise ConfigError(f"transport.losses must be one of {', '.join(LOSSES)}, got {self.losses!r}")
+        if self.air_port and self.losses != RadioSettings.losses:
+            raise ConfigError(
+                f"transport.losses must be {RadioSettings.losses!r} if transport.air_port is not 0, got "
+                f"{self.losses!r}"
             )
         above("transport.rate_hz", self.rate_hz, 0.0)
         at_least("transport.packet_bytes", self.packet_bytes, 64)
@@ -58,6 +70,12 @@ def describe_link(config: TransportConfig) -> str:
         if own.air_port
         else f"the IQ channel of the scenario {own.scenario}"
     )
+    if own.losses == "predicted":
+        return (
+            f"Every message took the time of a waveform of {own.rate_hz:,.0f} samples per second, MCS "
+            f"{own.mcs}, without samples: losses were drawn as the packet level predicts them for {air}. "
+            "Packets, retransmissions and airtime are those of such a waveform."
+        )
     return (
         f"Every message crossed a waveform of {own.rate_hz:,.0f} samples per second, MCS {own.mcs}, through "
         f"{air}: losses were not drawn, but received as "

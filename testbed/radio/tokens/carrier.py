@@ -6,15 +6,16 @@ Node 0 is the server, at the base station, and node k + 1 is client k.
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from channel.core.errors import ChannelError
 from channel.core.link import Delivery, Transfer
+from channel.fidelity.packet_level import PacketLevel
 from channel.iq.from_scenario import iq_channel_of
-from channel.scenario.load import changed, load
+from channel.scenario.load import Scenario, changed, load
 from channel.waveform.arq import ArqCounters
 from channel.waveform.received import Received
 from channel.waveform.tokens import TokenLink, TokenMessage
@@ -24,14 +25,14 @@ from splitfl.transport.radio.spec import RadioSettings
 from splitfl.wire.row_split import NO_ROWS, split
 from testbed.radio.link_monitor import FarNode, LinkMonitor
 from testbed.radio.loopback import LoopbackAir
-from testbed.radio.modem import ModemSettings, PacketModem
+from testbed.radio.modem import Modem, ModemSettings, PacketModem
 from testbed.radio.radio import Radio
 from testbed.radio.tokens.ends import received
-from testbed.radio.tokens.node import token_link
+from testbed.radio.tokens.node import INTERVAL_S, token_link
+from testbed.radio.tokens.predicted_modem import predicted_modems
+from testbed.radio.tokens.records import latest_rows
 from testbed.radio.tokens.sending import SendingMeter, delivery_of
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
-
-_INTERVAL_S: Final = 1.0
 
 
 def open_carrier(config: RunConfig) -> "TokenCarrier":
@@ -39,24 +40,32 @@ def open_carrier(config: RunConfig) -> "TokenCarrier":
     own, clients = config.transport.of(RadioSettings), config.federation.clients
     try:
         modem = ModemSettings(mcs=own.mcs, fft_size=own.fft_size, longest=own.packet_bytes)
-        timeout_s = config.transport.timeout_s
         if own.air_port:
-            return TokenCarrier(_at_ports(own, clients, timeout_s), modem, own)
-        return TokenCarrier(_here(own, clients, config.train.seed), modem, own)
+            return _on_radios(_at_ports(own, clients, config.transport.timeout_s), modem, own)
+        scenario = _scenario(own, clients, config.train.seed)
+        if own.losses == "predicted":
+            level = PacketLevel(scenario, rate_hz=own.rate_hz, numerology=modem.numerology)
+            return TokenCarrier(
+                predicted_modems(level, modem, nodes=clients + 1, seed=config.train.seed), own
+            )
+        return _on_radios(LoopbackAir(iq_channel_of(scenario, rate_hz=own.rate_hz)).radios, modem, own)
     except ChannelError as error:
         raise ConfigError(f"[transport] radio: {error}") from None
 
 
-def _here(own: RadioSettings, clients: int, seed: int) -> Sequence[Radio]:
-    """Radios around the IQ channel of a scenario in this process."""
+def _on_radios(radios: Sequence[Radio], modem: ModemSettings, own: RadioSettings) -> "TokenCarrier":
+    return TokenCarrier([PacketModem(radio, modem, node=node) for node, radio in enumerate(radios)], own)
+
+
+def _scenario(own: RadioSettings, clients: int, seed: int) -> Scenario:
+    """The scenario of the settings, with the run's seed and a user for each client."""
     scenario = load(own.scenario)
     if clients > scenario.place.users:
         raise ConfigError(
             f"federation.clients must be at most the {scenario.place.users} users of transport.scenario "
             f"{own.scenario!r}, got {clients}"
         )
-    scenario = replace(changed(scenario, {"place": {"users": clients}}), seed=seed)
-    return LoopbackAir(iq_channel_of(scenario, rate_hz=own.rate_hz)).radios
+    return replace(changed(scenario, {"place": {"users": clients}}), seed=seed)
 
 
 def _at_ports(own: RadioSettings, clients: int, timeout_s: float) -> Sequence[Radio]:
@@ -77,7 +86,7 @@ def _at_ports(own: RadioSettings, clients: int, timeout_s: float) -> Sequence[Ra
 class _End:
     """One end of a client's link, and the modem of its node; `heard` counts the packets of the far end."""
 
-    modem: PacketModem
+    modem: Modem
     link: TokenLink
     heard: FarNode
 
@@ -90,10 +99,7 @@ class _End:
         messages = list[TokenMessage]()
         for packet in packets:
             if (packet.header.source, packet.header.target) == own:
-                self.heard.heard(packet, self.modem.now_s)
-                messages += self.link.receive(packet)
-        for message in messages:
-            self.heard.delivered(len(message.reliable) + message.row_UN.size)
+                messages += self.heard.take(packet, self.link, self.modem.now_s)
         return messages
 
 
@@ -103,13 +109,12 @@ class TokenCarrier:
     Noise and fading continue from message to message, so that a resumed run meets other ones.
     """
 
-    def __init__(self, radios: Sequence[Radio], modem: ModemSettings, settings: RadioSettings) -> None:
-        """The radios are those of node 0, 1 and so on. Raises BadParameter for packets that do not fit."""
-        self._radios, self._settings = radios, settings
-        self._modems = [PacketModem(radio, modem, node=node) for node, radio in enumerate(radios)]
-        links = {client: self._pair(client) for client in range(len(radios) - 1)}
+    def __init__(self, modems: Sequence[Modem], settings: RadioSettings) -> None:
+        """The modems are those of node 0, 1 and so on. Raises BadParameter for packets that do not fit."""
+        self._modems, self._settings = modems, settings
+        links = {client: self._pair(client) for client in range(len(modems) - 1)}
         self._monitors = [
-            LinkMonitor(modem, counters, _INTERVAL_S, clock=None)
+            LinkMonitor(modem, counters, INTERVAL_S, clock=None)
             for modem, counters in zip(self._modems, _counters(links), strict=True)
         ]
         self._ends = {
@@ -118,7 +123,7 @@ class TokenCarrier:
         }
         self._rows: list[dict[str, Any]] = []
         # A radio at a port waits for samples that the air computes only once it has those of all others.
-        self._threads = ThreadPoolExecutor(len(radios), thread_name_prefix="radio")
+        self._threads = ThreadPoolExecutor(len(modems), thread_name_prefix="radio")
 
     def record(self) -> dict[str, Any]:
         """What each node has heard and sent, by interval and in all."""
@@ -131,11 +136,15 @@ class TokenCarrier:
             "rows": [*self._rows, *self._interval()],
         }
 
+    def latest(self) -> list[dict[str, Any]]:
+        """The last row of each link."""
+        return latest_rows(self._rows)
+
     def close(self) -> None:
-        """Closes all radios."""
+        """Closes all modems, and their radios."""
         self._threads.shutdown()
-        for radio in self._radios:
-            radio.close()
+        for modem in self._modems:
+            modem.close()
 
     def carry(
         self, transfer: Transfer, frame: bytes, sent_N: NDArray[np.bool_] | None = None
@@ -165,7 +174,7 @@ class TokenCarrier:
         """
         began_s, message, arrived_s = sender.modem.now_s, None, 0.0
 
-        def hear(modem: PacketModem) -> list[Received]:
+        def hear(modem: Modem) -> list[Received]:
             return modem.receive() if modem in (sender.modem, receiver.modem) else modem.skip()
 
         while not sender.link.is_idle:

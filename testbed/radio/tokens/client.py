@@ -15,6 +15,7 @@ from splitfl.wire import Envelope, Frame, encode
 from splitfl.wire.row_split import NO_ROWS, Mask, split
 from testbed.radio.tokens.ends import ASK, SENT, node_of, received, told
 from testbed.radio.tokens.node import TokenNode
+from testbed.radio.tokens.records import RECORD, packed
 
 _BY_TRANSPORT = (Join, Leave, Absent, NotSelected)
 """Messages on membership, without costs on any link."""
@@ -63,6 +64,8 @@ class _OverRadio:
         frame = Frame(data)
         message = frame.message()
         assert isinstance(message, Message), "a client sends messages"
+        if isinstance(message, Leave) and (reply := self._connection.request(self._record())) != RECORD:
+            return reply
         if isinstance(message, _BY_TRANSPORT):
             return self._connection.request(data)
         load = self._policies.load(message, len(data), frame.codec, is_up=True)
@@ -76,6 +79,9 @@ class _OverRadio:
             self._policies.received(_crossing(frame.envelope, message, load, "up", all_N))
         reply = self._connection.request(told(sending) + (data if sending.is_lost else b""))
         return self._reply() if reply == SENT else reply
+
+    def _record(self) -> bytes:
+        return packed(self._node.record())
 
     def _reply(self) -> bytes:
         """The frame that the radio received, with lost tokens erased."""

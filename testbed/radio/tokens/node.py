@@ -3,9 +3,11 @@
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 import numpy as np
 
+from channel.core.clock import WallClock
 from channel.core.closing import Closing
 from channel.waveform.header import Header
 from channel.waveform.received import Received
@@ -13,16 +15,19 @@ from channel.waveform.tokens import Rows, TokenLink, TokenMessage
 from splitfl.core.errors import PeerLost, SplitflError, Timeout
 from splitfl.transport.radio.spec import RadioSettings
 from splitfl.wire.frame import MAX_FRAME_BYTES
-from testbed.radio.modem import PacketModem
+from testbed.radio.link_monitor import LinkMonitor
+from testbed.radio.modem import Modem
+from testbed.radio.tokens.records import Record, latest_rows
 from testbed.radio.tokens.sending import Sending, SendingMeter
+
+INTERVAL_S: Final = 1.0
+"""Of samples: a row of a record."""
 
 _SESSIONS = 15
 _STOP_S = 1.0
 
 
-def token_link(
-    modem: PacketModem, own: RadioSettings, *, source: int, target: int, session: int = 1
-) -> TokenLink:
+def token_link(modem: Modem, own: RadioSettings, *, source: int, target: int, session: int = 1) -> TokenLink:
     """A link of these settings."""
     return TokenLink(
         source=source,
@@ -39,12 +44,18 @@ def token_link(
 class TokenNode(Closing):
     """Sends and receives, from any thread, while a thread of its own lets samples pass."""
 
-    def __init__(self, modem: PacketModem, own: RadioSettings, node: int, others: Iterable[int]) -> None:
+    def __init__(self, modem: Modem, own: RadioSettings, node: int, others: Iterable[int]) -> None:
         self._modem, self._node, self._turn = modem, node, 0
         session = 1 + int(np.random.default_rng().integers(_SESSIONS))
         self._links = {
             one: token_link(modem, own, source=node, target=one, session=session) for one in others
         }
+        counters = {one: link.arq.counters for one, link in self._links.items()}
+        self._clock = WallClock()
+        self._monitor = LinkMonitor(modem, counters, INTERVAL_S, self._clock)
+        self._rows: list[dict[str, Any]] = []
+        self._began_s: float | None = None
+        self._now_s = 0.0
         self._received: dict[int, deque[TokenMessage]] = defaultdict(deque)
         self._changed = threading.Condition()
         self._failure: SplitflError | None = None
@@ -83,6 +94,18 @@ class TokenNode(Closing):
             self._received[source].clear()
             self._links[source].forget()
 
+    def record(self) -> Record:
+        """What this node heard and sent: `final` in all, `rows` by interval; samples passed for `wall_s`."""
+        with self._changed:
+            self._end_interval()
+            wall_s = 0.0 if self._began_s is None else self._now_s - self._began_s
+            return {"wall_s": wall_s, "final": self._monitor.final(), "rows": list(self._rows)}
+
+    def latest(self) -> list[dict[str, Any]]:
+        """The last row of each of its links."""
+        with self._changed:
+            return latest_rows(self._rows)
+
     def close(self) -> None:
         """Ends the thread, its radio, and all waits; a thread that waits for the air is left to it."""
         with self._changed:
@@ -105,8 +128,12 @@ class TokenNode(Closing):
                     self._modem.send_due(self._following)
                 packets = self._modem.receive()
                 with self._changed:
+                    self._now_s = self._clock.now_s()
+                    self._began_s = self._now_s if self._began_s is None else self._began_s
                     for packet in packets:
                         self._take(packet)
+                    if self._monitor.is_due:
+                        self._end_interval()
                     self._changed.notify_all()
         except SplitflError as error:
             with self._changed:
@@ -124,7 +151,11 @@ class TokenNode(Closing):
                 return packet
         return None
 
+    def _end_interval(self) -> None:
+        self._rows += [{"at": self._node, **row} for row in self._monitor.interval()]
+
     def _take(self, packet: Received) -> None:
         link = self._links.get(packet.header.source)
         if packet.header.target == self._node and link is not None:
-            self._received[packet.header.source].extend(link.receive(packet))
+            messages = self._monitor.nodes[packet.header.source].take(packet, link, self._modem.now_s)
+            self._received[packet.header.source].extend(messages)

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from channel.coding.extra import MissingNumba, require_numba
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.transport.base.carrier import ClientRadio, ServerRadio
+from splitfl.transport.base.carrier import ClientRadio
 
 if TYPE_CHECKING:
     from testbed.radio.tokens.carrier import TokenCarrier
+    from testbed.radio.tokens.server import TokenServer
 
 
 def open_carrier(config: RunConfig) -> "TokenCarrier":
@@ -19,7 +20,7 @@ def open_carrier(config: RunConfig) -> "TokenCarrier":
     return carrier.open_carrier(config)
 
 
-def open_server_radio(config: RunConfig) -> ServerRadio:
+def open_server_radio(config: RunConfig) -> "TokenServer":
     """See OpenServerRadio; raises ConfigError without numba, too."""
     _require_numba(config)
     from testbed.radio.tokens import server

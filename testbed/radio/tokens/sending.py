@@ -8,7 +8,7 @@ from channel.core.link import Delivery, Transfer
 from channel.links.fixed import Direction
 from channel.waveform.arq import ArqCounters
 from splitfl.wire.row_split import Mask
-from testbed.radio.modem import PacketModem
+from testbed.radio.modem import Modem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Sending:
 class SendingMeter:
     """Counts what a message takes from here on: samples of these modems, and packets of its sender's ARQ."""
 
-    def __init__(self, counters: ArqCounters, *modems: PacketModem) -> None:
+    def __init__(self, counters: ArqCounters, *modems: Modem) -> None:
         self._counters, self._modems = counters, modems
         self._before = self._counted()
 

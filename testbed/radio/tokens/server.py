@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from splitfl.core.errors import SplitflError, WireError
 from splitfl.core.messages import Join, Leave
 from splitfl.server.session_router import refusal
 from splitfl.transport.base.transport import Answer, Handler
+from splitfl.transport.radio.spec import RadioSettings
 from splitfl.wire import Frame
 from splitfl.wire.row_split import NO_ROWS, Mask, split
 from testbed.radio.tokens.ends import ASK, SENT, heard, node_of, received
 from testbed.radio.tokens.node import TokenNode
+from testbed.radio.tokens.records import RECORD, Record, joined, unpacked
 from testbed.radio.tokens.sending import Sending, delivery_of
 from testbed.radio.tokens.turns import SERVER, AirTurns
 
@@ -25,7 +27,8 @@ _LOST: Final = b""
 
 def open_server_radio(config: RunConfig) -> "TokenServer":
     """The server's radio. Raises ConfigError for settings that it does not support."""
-    return TokenServer(node_of(config, 0), config.transport.join_timeout_s, config.federation.clients)
+    own = config.transport.of(RadioSettings)
+    return TokenServer(node_of(config, 0), own, config.transport.join_timeout_s, config.federation.clients)
 
 
 class TokenServer(Closing):
@@ -34,14 +37,17 @@ class TokenServer(Closing):
     Clients that leave are answered once all have left: samples pass only while all radios take part.
     """
 
-    def __init__(self, opens: Callable[[], TokenNode], timeout_s: float, clients: int) -> None:
+    def __init__(
+        self, opens: Callable[[], TokenNode], settings: RadioSettings, timeout_s: float, clients: int
+    ) -> None:
         """Opens its node once there are requests. No wait for the air lasts longer than `timeout_s`."""
         self._turns = AirTurns(timeout_s)
         self._opens, self._timeout_s = opens, timeout_s
         self._opened: TokenNode | None = None
         self._arrived: dict[int, tuple[Sending, Mask | None]] = {}
         self._replied: set[int] = set()
-        self._clients = clients
+        self._clients, self._settings = clients, settings
+        self._records: dict[int, Record] = {}
         self._leaving: dict[int, Callable[[], None]] = {}
 
     def handler(self, handle: Handler) -> Handler:
@@ -49,6 +55,9 @@ class TokenServer(Closing):
         self._opened = self._opens()
 
         def by_radio(client: int, request: bytes, answer: Answer) -> None:
+            if request.startswith(RECORD):
+                answer(self._recorded(client, request))
+                return
             if not request.startswith((ASK, SENT)):
                 self._turns.end(client)  # of a process that was killed amid its message
                 self._without_radio(client, request, answer, handle)
@@ -93,6 +102,16 @@ class TokenServer(Closing):
         rows_N = None if is_whole else np.ones(len(row_UN) if sent_N is None else sent_N.size, dtype=np.bool_)
         return delivery_of(transfer, sending, self._node.rate_hz, rows_N, sent_N), frame
 
+    def record(self) -> Record | None:
+        """What all nodes recorded of the waveform; None unless all clients have said so before they left."""
+        if self._opened is None or len(self._records) < self._clients:
+            return None
+        return joined(self._settings, self._node.rate_hz, self._node.record(), self._records)
+
+    def latest(self) -> list[dict[str, Any]]:
+        """The last row of each uplink."""
+        return [] if self._opened is None else self._opened.latest()
+
     def close(self) -> None:
         """Ends its radio, and all waits for it."""
         self._turns.close()
@@ -103,6 +122,13 @@ class TokenServer(Closing):
     def _node(self) -> TokenNode:
         assert self._opened is not None, "a handler comes before frames"
         return self._opened
+
+    def _recorded(self, client: int, request: bytes) -> bytes:
+        try:
+            self._records[client] = unpacked(request, client, self._node.record())
+        except SplitflError as error:
+            return refusal(error)
+        return RECORD
 
     def _without_radio(self, client: int, request: bytes, answer: Answer, handle: Handler) -> None:
         kind = _kind(request)

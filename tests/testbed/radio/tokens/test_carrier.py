@@ -108,6 +108,7 @@ def assert_recorded(folder: Path) -> None:
     links = summary["radio"]["links"]
     assert [(row["source"], row["target"]) for row in links] == [(1, 0), (2, 0), (0, 1), (0, 2)]
     assert all(0 < row["bad"] < row["packets"] for row in links[:2])
+    assert "wall_s" not in summary["radio"]
     assert sum(summary["radio"]["airtime_s"]) == pytest.approx(summary["airtime_s"])
     assert sum(row["retransmissions"] for row in links) == summary["retransmissions"]
     for target, source in ((0, 1), (1, 0)):

@@ -12,6 +12,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Join, Leave, Message
 from splitfl.setup.experiment_file import from_dict
 from splitfl.setup.fault_tolerance import check_fault_tolerance
+from splitfl.transport.radio.spec import RadioSettings
 from splitfl.wire import Envelope, encode
 from testbed.radio.tokens.server import TokenServer
 from tests.channel.iq.free_ports import free_ports
@@ -63,7 +64,7 @@ def test_clients_that_leave_keep_their_radios_until_all_have_left_or_the_run_is_
         request = encode(message, Envelope(client=client, round=0, lap=0))
         ask(client, request, lambda reply: answered.append(client))
 
-    server = TokenServer(lambda: cast(Any, None), 1.0, clients=2)
+    server = TokenServer(lambda: cast(Any, None), RadioSettings(), 1.0, clients=2)
     ask = server.handler(lambda client, request, answer: answer(b"reply"))
     asks(1, Leave())
     assert answered == []
