@@ -237,7 +237,7 @@ def test_bad_input_is_refused():
     engine.advance(0.25)
     with pytest.raises(BadParameter, match=r"start_s must be at least 0\.25, .* got 0\.2"):
         engine.submit(message(client=1, start_s=0.2))
-    with pytest.raises(BadParameter, match="until_s must be at least 0"):
+    with pytest.raises(BadParameter, match="until_s must be a finite number, got inf"):
         engine.advance(float("inf"))
     with pytest.raises(
         BadParameter, match="recovery must be one of acknowledged, unacknowledged, got 'best'"

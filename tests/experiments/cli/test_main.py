@@ -35,6 +35,8 @@ COMMANDS = (
     "lab",
     "testbed",
     "radio",
+    "privacy",
+    "attack",
 )
 SLOW_TO_IMPORT = ("torch", "transformers", "peft", "matplotlib", "rich", "numpy", "jinja2", "datasets")
 

@@ -175,7 +175,7 @@ def test_a_run_that_slipped_says_that_it_was_not_in_real_time() -> None:
     ("words", "message"),
     [
         (("run", "demo", "--radio", "ideel"), "unknown scenario 'ideel'; did you mean 'ideal'?"),
-        (("run", "demo", "--radio", "ideal", "--live"), "give one of --live and --radio"),
+        (("run", "demo", "--radio", "ideal", "--live"), "give one of --live, --radio and --on"),
         (("radio", "bridge", "none.toml"), "cannot read the settings of a bridge from none.toml"),
     ],
 )

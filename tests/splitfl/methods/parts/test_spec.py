@@ -31,8 +31,8 @@ def test_an_incomplete_spec_is_refused(changed: dict[str, Any], complaint: str) 
 
 def test_only_fields_that_few_methods_set_have_defaults() -> None:
     optional = {one.name for one in dataclasses.fields(MethodSpec) if one.default is not dataclasses.MISSING}
-    few = {"dropout", "forward_mode", "local_steps", "local_update", "needs", "shardable", "versioned"}
-    assert optional == {*few, "waits_for_all"}
+    few = {"activations", "dropout", "forward_mode", "local_steps", "local_update", "needs", "shardable"}
+    assert optional == {*few, "versioned", "waits_for_all"}
 
 
 def test_a_missing_policy_needs_a_reason() -> None:
