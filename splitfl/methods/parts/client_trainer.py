@@ -17,7 +17,6 @@ from splitfl.data.batch import Batch
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.methods.parts.method import ClientRound
 from splitfl.methods.parts.optimiser import (
-    FINETUNING,
     Decay,
     Group,
     Recipe,
@@ -49,7 +48,7 @@ class ClientTrainer:
         above: Piece | None = None,
         prefix: str = "",
         decay: Decay = constant,
-        recipe: Recipe = FINETUNING,
+        recipe: Recipe | None = None,
     ) -> None:
         self.piece = piece
         self._above = above
@@ -72,8 +71,7 @@ class ClientTrainer:
             assert self.parameters.keys().isdisjoint(self._parameters_above)
             self.parameters = {**self.parameters, **self._parameters_above}
         self._optimiser = SideOptimiser(groups, train, decay, recipe)
-        self._by_batches = recipe.by_batches
-        self._batch = 0
+        self.set_batch = self._optimiser.set_batch
         self._residual_shapes: tuple[torch.Size, ...] = ()
 
     @classmethod
@@ -110,14 +108,9 @@ class ClientTrainer:
         for name, parameter in self.parameters.items():
             parameter.requires_grad_(self._aggregator.trains(name, round_index))
         self._optimiser.drop()
-        if not self._by_batches:
-            self._optimiser.set_round(round_index, head_lr)
-        elif isinstance(reply, Adapter | Done):  # else it continues from its own count
+        self._optimiser.set_round(round_index, head_lr)
+        if isinstance(reply, Adapter | Done):
             self.set_batch(reply.first_batch)
-
-    def set_batch(self, index: int) -> None:
-        """The index in the whole run of the batch of the next step, for a recipe by batches."""
-        self._batch = index
 
     def training_step(self, batch: Batch, round_index: int, step: int) -> TrainingStep:
         """The step of a round that this batch is computed in."""
@@ -141,9 +134,6 @@ class ClientTrainer:
 
     def step(self) -> None:
         """Takes in the gradients that backward left: a step, or with accumulation a part of one."""
-        if self._by_batches:
-            self._optimiser.set_round(self._batch)
-            self._batch += 1
         self._update(self._optimiser.step)
 
     def zero_grad(self) -> None:
@@ -176,13 +166,10 @@ class ClientTrainer:
         residual = under("residual", copied(residuals(self.piece.model)))
         if self._above is not None:
             residual |= under("residual_above", copied(residuals(self._above.model)))
-        counted = {"batch": whole(self._batch)} if self._by_batches else {}
-        return kept | residual | counted | {"version": whole(self._version)}
+        return kept | residual | {"version": whole(self._version)}
 
     def restore(self, state: State) -> None:
         self._version = number_in(state, "version")
-        if self._by_batches:
-            self._batch = number_in(state, "batch")
         overwrite(self._held, part(state, "value"))
         self._optimiser.restore(state)
         install(self.piece, part(state, "residual"))

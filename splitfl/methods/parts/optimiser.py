@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,9 +28,6 @@ class Recipe:
     by_batches: bool = False
 
 
-FINETUNING: Final = Recipe()
-
-
 class SideOptimiser:
     """AdamW over the tensors of one side of the cut, as `train` configures it.
 
@@ -40,8 +37,9 @@ class SideOptimiser:
     """
 
     def __init__(
-        self, groups: Sequence[Group], train: TrainConfig, decay: Decay, recipe: Recipe = FINETUNING
+        self, groups: Sequence[Group], train: TrainConfig, decay: Decay, recipe: Recipe | None = None
     ) -> None:
+        recipe = recipe or Recipe()
         self._parameters = {name: value for group, _ in groups for name, value in group.items()}
         made = [one for group in groups for one in _param_groups(group, train.weight_decay, recipe)]
         self._adamw = torch.optim.AdamW(made, betas=recipe.betas)
@@ -50,17 +48,26 @@ class SideOptimiser:
         self._train = train
         self._decay = decay
         self._decayed = 1.0
+        self._by_batches = recipe.by_batches
+        self._batch = 0
         self._steps = 0
         self._pending = 0
         self._sums: dict[str, Tensor] = {}
 
     def set_round(self, round_index: int, first_lr: float | None = None) -> None:
-        """The rates of this round or batch; the first group's is `first_lr` before decay, if given."""
+        """The rates of this round; the first group's is `first_lr` before decay, if given."""
         self._decayed = self._decay(round_index)
         self._now = [first_lr or self._rates[0], *self._rates[1:]]
 
+    def set_batch(self, index: int) -> None:
+        """The index of the next batch in the whole run, which a recipe by batches takes its rates from."""
+        self._batch = index
+
     def step(self) -> bool:
         """Adds the gradients of one batch; returns whether a group was complete and parameters changed."""
+        if self._by_batches:
+            self._decayed = self._decay(self._batch)
+            self._batch += 1
         self._pending += 1
         if self._pending == self._train.accumulate:
             self._average()
@@ -92,8 +99,9 @@ class SideOptimiser:
         self._pending = 0
 
     def state(self) -> dict[str, Tensor]:
-        """Moments by parameter, and with warm-up the number of steps taken."""
+        """Moments by parameter; with warm-up the number of steps taken, with a recipe by batches theirs."""
         counted = {"steps": whole(self._steps)} if self._train.warmup_steps else {}
+        counted |= {"batch": whole(self._batch)} if self._by_batches else {}
         return under("moment", moments(self._parameters, self._adamw)) | counted
 
     def restore(self, state: State) -> None:
@@ -102,6 +110,8 @@ class SideOptimiser:
         set_moments(self._parameters, self._adamw, part(state, "moment"))
         if self._train.warmup_steps:
             self._steps = number_in(state, "steps")
+        if self._by_batches:
+            self._batch = number_in(state, "batch")
 
     def _average(self) -> None:
         """The mean over the pending batches becomes the gradient; a tensor without one counts as zero."""

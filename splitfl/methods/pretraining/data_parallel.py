@@ -158,7 +158,7 @@ class DataParallelServer:
             return
         for name, gradient in reply.change.items():
             self._parameters[name].grad = gradient
-        self._optimiser.set_round(self._version * self._clients)
+        self._optimiser.set_batch(self._version * self._clients)
         self._optimiser.step()
         self._version += 1
 
