@@ -39,7 +39,7 @@ def test_pretraining_from_random_weights_lowers_the_loss(
         out=tmp_path,
         screen=splitfl.Silent(),
         task={"name": "corpus", "data": str(tmp_path / "texts"), "max_length": 32},
-        federation={"rounds": 2, "client_steps": [4, 2, 8]},
+        federation={"rounds": 2, "local_steps": 8},
     )
     first, last = found.metrics["eval_loss"]
     assert last < first - 0.05 < math.log(257)
