@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from splitfl.core.metrics import JUDGES, METRICS
-from splitfl.core.quantities import bytes_text, flops_text, metric_text, seconds_text
+from splitfl.core.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
 from splitfl.transport.registry import TRANSPORTS
 
 
@@ -14,6 +14,7 @@ def overview(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     work = (flops_text(summary[f"{side}_flops"]) for side in ("client", "server"))
     rows = [
         *_results(summary["final"]),
+        *_leaks(summary.get("leaks") or {}),
         ("sent", f"{bytes_text(summary['bytes_up'])} up, {bytes_text(summary['bytes_down'])} down"),
         ("packets", f"{summary['packets']:,} ({summary['retransmissions']:,} retransmissions)"),
         ("airtime", f"{seconds_text(summary['airtime_s'])} over all clients ({_link(summary)})"),
@@ -29,6 +30,15 @@ def overview(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         peak = "{} a client, {} server (above the libraries' own)".format(*peaks)
         rows.append(("peak memory", peak))
     return rows + [("not tracked", failure) for failure in summary.get("tracking_failures", ())]
+
+
+def _leaks(leaks: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The share that each attack recovered (or its AUC), beside that of a constant guess."""
+    rows = []
+    for attack, leak in leaks.items():
+        guess = "" if leak["chance"] is None else f" (a constant guess: {percent_text(leak['chance'])})"
+        rows.append((f"recovered by {attack}", percent_text(leak["value"]) + guess))
+    return rows
 
 
 def _link(summary: Mapping[str, Any]) -> str:

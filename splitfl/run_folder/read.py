@@ -32,7 +32,8 @@ class Summary:
     if it was not measured. `live` holds the measurements of a live link, `radio` those of the waveform, None
     without one.
     `codecs` has a row for each kind of message and codec that was measured (bits, entropy, error, time).
-    `tracking_failures` has a sentence for each experiment tracker that failed.
+    `tracking_failures` has a sentence for each experiment tracker that failed, `leaks` the first measure of
+    each attack that probed the run, with that of a constant guess.
     `status` is done, failed, diverged, or unfinished (no summary was written).
     """
 
@@ -59,6 +60,7 @@ class Summary:
     radio: Mapping[str, Any] | None = None
     chosen: Sequence[str] = ()
     tracking_failures: Sequence[str] = ()
+    leaks: Mapping[str, Mapping[str, Any]] | None = None
     codecs: Sequence[Mapping[str, Any]] = ()
 
 
