@@ -4,7 +4,7 @@ from typing import Final
 
 from splitfl.adapters.registry import kind_named, sides
 from splitfl.config import RunConfig
-from splitfl.data.task import TASKS
+from splitfl.data.tasks import TASKS
 from splitfl.federation.aggregators import row
 from splitfl.methods.registry import method
 from splitfl.privacy.registry import ATTACKS

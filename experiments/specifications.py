@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from splitfl.adapters.registry import ADAPTERS
-from splitfl.data.task import TASKS
+from splitfl.data.tasks import TASKS
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.methods.registry import METHODS
 from splitfl.privacy.registry import ATTACKS

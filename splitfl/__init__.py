@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from splitfl.adapters.registry import ADAPTERS
     from splitfl.api import compare, load_run, plan, run
+    from splitfl.data.tasks import TASKS
     from splitfl.methods.registry import METHODS
     from splitfl.models.split import split, split_pretrained
     from splitfl.privacy.registry import ATTACKS
@@ -25,6 +26,7 @@ __all__ = [
     "CODECS",
     "LINKS",
     "METHODS",
+    "TASKS",
     "TRACKERS",
     "TRANSPORTS",
     "Silent",
@@ -43,6 +45,7 @@ _HOME = {
     "LINKS": "splitfl.setup.link_kinds",
     "METHODS": "splitfl.methods.registry",
     "Silent": "splitfl.runtime.screen",
+    "TASKS": "splitfl.data.tasks",
     "TRACKERS": "splitfl.tracking.registry",
     "TRANSPORTS": "splitfl.transport.registry",
     "compare": "splitfl.api",

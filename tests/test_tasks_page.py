@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from splitfl.data.reading.forms import USUAL
-from splitfl.data.task import TASKS
+from splitfl.data.tasks import TASKS
 
 PAGES = [Path(__file__).parent.parent / "docs" / name for name in ("tasks.md", "sft.md")]
 

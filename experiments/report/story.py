@@ -16,7 +16,7 @@ from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import flops_text, metric_text, seconds_text
-from splitfl.data.task import TASKS
+from splitfl.data.tasks import TASKS
 from splitfl.models.families import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,

@@ -15,7 +15,7 @@ PAGES = [page for page in pages() if page.files]
 
 
 def test_there_is_a_page_for_each_kind_of_plug_in() -> None:
-    kinds = ("adapter", "attack", "codec", "link", "method", "tracker", "transport")
+    kinds = ("adapter", "attack", "codec", "link", "method", "task", "tracker", "transport")
     assert [page.name for page in PAGES] == [f"how-to/add-{kind}" for kind in kinds]
 
 

@@ -1,20 +1,24 @@
+import dataclasses
 import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from splitfl.config import TaskConfig
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.examples import Examples
-from splitfl.data.task import TASKS, load_task
+from splitfl.data.task import load_task
+from splitfl.data.tasks import TASKS
 from splitfl.models.families import KINDS
 from splitfl.models.untrained import FOLDER
 from tests.splitfl import shown
 from tests.splitfl.data.reading.test_picture_files import pictures
+from tests.splitfl.installed import installed, package
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -81,6 +85,41 @@ def test_every_task_loads_and_keeps_its_limits(
         assert not set(task.train.texts) & set(task.held_out.texts)
     assert task.source
     assert TASKS[name].about
+
+
+FOREIGN = """
+from splitfl.data.examples import gather, split_held_out
+from splitfl.data.reading.corpus import Corpus
+from splitfl.data.task_spec import TaskSpec
+
+def corpus(config):
+    rows = gather([f"row {n}" for n in range(100)], [n % 2 for n in range(100)], ["all"] * 100)
+    train, held_out = split_held_out(rows)
+    return Corpus(train=train, held_out=held_out, label_names=("even", "odd"))
+
+PLUGIN = TaskSpec(about="even or odd", kind="sequence-classification", corpus=corpus, source="a loop")
+"""
+
+
+def test_a_task_of_another_package_is_loaded_by_its_name(tmp_path: Path) -> None:
+    with installed(package(tmp_path, "splitfl.tasks", "parity", FOREIGN), TASKS):
+        task = load_task(TaskConfig(name="parity", limit=20))
+    assert (len(task.train), task.label_names, task.source) == (20, ("even", "odd"), "a loop")
+    with pytest.raises(ConfigError, match=r"unknown task\.name 'parity'"):
+        load_task(TaskConfig(name="parity"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"kind": "translation"}, "unknown TaskSpec.kind 'translation'"),
+        ({"packing": "auto"}, "unknown TaskSpec.packing 'auto'"),
+        ({"form": None}, "TaskSpec must have a form, a corpus or texts"),
+    ],
+)
+def test_an_incomplete_task_is_refused(changed: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        dataclasses.replace(TASKS["lm"], **changed)
 
 
 def test_listing_the_tasks_imports_neither_torch_nor_transformers() -> None:
