@@ -110,7 +110,7 @@ def turning(radians: float, count: int) -> Samples:
 
 @compiled
 def _turned_back(samples: Samples, radians: float) -> Samples:
-    """The samples without a carrier offset of so many radians per sample."""
+    """The samples without this carrier offset, in radians per sample."""
     turned = np.empty_like(samples)
     for at in range(samples.size):
         turned[at] = samples[at] * np.complex64(np.exp(-1j * radians * at))

@@ -83,7 +83,7 @@ class _Costs:
 
 
 def _measure(hand: Hand, setting: Setting, clients: int, selected: int) -> None:
-    """Sends the costs of a client in a run of so many clients."""
+    """Sends the costs of a client in a run of this number of clients."""
     torch.set_num_threads(1)
     keep_freed_memory()
     config = setting.config(rounds=_ROUNDS, clients=clients)

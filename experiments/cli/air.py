@@ -37,7 +37,7 @@ from experiments.cli.exits import reports_errors
     help="Samples as pairs of 32-bit floats, or of 16-bit integers (x 32767).",
 )
 @click.option("--seconds", type=float, help="Seconds of samples to serve (default: until interrupted).")
-@click.option("--hold", "hold_s", type=float, help="Hold gains so many seconds, as Colosseum does for 0.001.")
+@click.option("--hold", "hold_s", type=float, help="Seconds that gains are held (Colosseum: 0.001).")
 @click.option("--leak", "leak_db", type=float, help="The loss in dB with which a node hears itself.")
 @click.option("--guard", type=int, default=64, show_default=True, help="The largest delay, in samples.")
 @click.option(

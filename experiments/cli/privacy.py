@@ -38,7 +38,7 @@ def show(run_or_preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
     type=int,
     default=0,
     show_default=True,
-    help="Attack with pieces as they were so many rounds before.",
+    help="Attack with the pieces of this many rounds earlier.",
 )
 @DATA
 @AS_JSON

@@ -9,7 +9,7 @@ MAX_CLASSES = 30
 """A matrix of more cannot be read; the table has them all."""
 
 _MAX_WRITTEN = 12
-"""Up to so many classes the cells hold their counts."""
+"""Up to this number of classes the cells hold their counts."""
 
 
 def confusion(run: RunRecord) -> Counts | None:

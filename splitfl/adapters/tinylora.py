@@ -35,7 +35,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TinyLoraSettings:
-    """In each module so many `trained_numbers` are trained, between frozen factors of this `rank`."""
+    """In each module `trained_numbers` numbers are trained, between frozen factors of this `rank`."""
 
     rank: int = 8
     trained_numbers: int = 64

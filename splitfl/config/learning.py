@@ -14,7 +14,7 @@ class MethodConfig(PluginTable):
 
     At most `in_flight` steps are processed by the server concurrently, if the method supports more than
     one: step i then starts from the server's parameters after step i - in_flight. With `server_batch` the
-    activations of so many clients go through the body as one batch: one forward pass, one backward pass and
+    activations of that many clients go through the body as one batch: one forward pass, one backward pass and
     one optimiser step on their mean loss (1: a step for each client). `settings` are the method's, then those
     of methods that [auto] may choose.
     """
@@ -43,7 +43,7 @@ class TrainConfig:
     each body's counts its own steps: a body that N clients share takes N times as many as a client, and
     with `method.server_batch` k N / k times as many.
 
-    With `accumulate` an optimiser steps once in so many batches, with the mean of their gradients: that of
+    With `accumulate` an optimiser steps once in that many batches, with the mean of their gradients: that of
     one larger batch if all have as many samples, or tokens to predict; where they differ, each batch counts
     the same. Lost batches are not counted. A shared body accumulates over the batches of all clients, or the
     joint ones of `method.server_batch`, in the order in which they are committed. A group of batches ends

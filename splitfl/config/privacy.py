@@ -30,6 +30,6 @@ class PrivacyConfig(PluginTable):
         at_least("privacy.samples", self.samples, 1)
 
     def observes(self, round_index: int, rounds: int) -> bool:
-        """Whether this round of so many is observed."""
+        """Whether round `round_index` of `rounds` is observed."""
         is_due = round_index % self.every == 0 or round_index + 1 == rounds
         return bool(self.probes) and is_due

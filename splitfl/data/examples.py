@@ -19,7 +19,7 @@ Labels = npt.NDArray[np.int64] | npt.NDArray[np.float32]
 """(N,) int64 of classes, (N,) float32 of numbers, or (N, C) float32 that are 1 for each class of a sample."""
 
 HELD_OUT_ONE_IN = 10
-"""One example in so many is held out where the data do not say which."""
+"""One example in this number is held out where the data do not say which."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

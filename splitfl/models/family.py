@@ -29,7 +29,7 @@ class Family:
     `separates_packed`: position indices keep texts apart that are packed into one row.
     `hands_pictures`: blocks output feature maps of varying shape, whose gradients have the memory layout
     (B, H, W, C) if `channels_last`, or, if `hands_tokens`, as many tokens as the map has positions.
-    `num_returned`: above 1, blocks return a tuple of so many values that begins with the hidden state.
+    `num_returned`: above 1, blocks return a tuple of that many values, which begins with the hidden state.
     `with_first`: modules that complete the first block. `shared`: modules that every block uses, of which
     each piece has a frozen copy.
     `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels

@@ -22,7 +22,7 @@ def tensor_plan(config: PretrainedConfig) -> dict[str, str]:
 
 
 def check_tensor_plan(config: PretrainedConfig, ranks: int) -> None:
-    """Raises ConfigError for a model that cannot be divided among so many ranks by transformers' plan."""
+    """Raises ConfigError for a model that transformers' plan cannot divide among this number of ranks."""
     plan = _whole_plan(config)
     if not plan:
         reason = "transformers has no tensor-parallel plan for it"

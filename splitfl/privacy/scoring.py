@@ -19,7 +19,7 @@ from splitfl.privacy.guess import ClassGuess, ClusterGuess, Guess, ScoreGuess, T
 
 _RESAMPLES = 200
 _FREQUENT = 100
-"""Tokens that are not among so many most frequent public ones are rare."""
+"""Tokens outside this number of most frequent public ones are rare."""
 
 Numbers = npt.NDArray[np.float64]
 

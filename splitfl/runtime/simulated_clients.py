@@ -40,7 +40,7 @@ class InThisThread:
 
 
 def in_turn(num_threads: int) -> Callable[[Step], Step]:
-    """A `SimulatedClients.start` that executes each step at once, with so many threads of torch."""
+    """A `SimulatedClients.start` that executes each step at once, with `num_threads` threads of torch."""
 
     def start(step: Step) -> Step:
         with threads(num_threads):

@@ -19,7 +19,7 @@ from splitfl.wire.frame import MAX_FRAME_BYTES, ROWS, codec_name
 from splitfl.wire.rows import decode_rows, encode_rows
 
 EVERY: Final = 32
-"""The first of so many messages of a kind is measured."""
+"""One message of a kind in this number, the first, is measured."""
 
 
 class CodecMeter:

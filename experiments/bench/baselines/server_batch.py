@@ -16,7 +16,7 @@ _GPU_CLIENTS: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class _Unsplit:
-    """A contestant: the unsplit model with the samples of so many clients in each step."""
+    """A contestant: the unsplit model with the samples of several clients in each step."""
 
     clients: int
 

@@ -57,7 +57,7 @@ def _spent_s(work: Callable[[], Any]) -> float:
 
 
 def served_costs(hand: Callable[[Any], None], name: str, nodes: int, port: int, seconds: float) -> None:
-    """Serves so many seconds of samples at that port; sends that it is ready, then CPU s per s of samples."""
+    """Serves `seconds` of samples at that port; sends that it is ready, then CPU s per s of samples."""
     settings = PortSettings(port=port, is_real_time=False, timeout_s=60.0)
     with Air(channel_of(name, nodes), settings, tell=lambda _: None) as air:
         hand("ready")

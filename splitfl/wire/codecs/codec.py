@@ -98,7 +98,7 @@ class EntropyCoder(CodecStage):
     """A lossless coder of bytes.
 
     `decode` gets the number of bytes that `encode` was given, and raises ValueError for data that do not
-    decode to exactly so many. Both get the `normal_step` of the codes if `needs_law`.
+    decode to exactly that many. Both get the `normal_step` of the codes if `needs_law`.
     """
 
     needs_law: bool = False

@@ -88,7 +88,7 @@ class RadioProbe:
         self._now = 0
 
     def look(self, seconds: float) -> ProbeReport:
-        """Hears so many seconds of samples, or a recording to its end.
+        """Receives samples for `seconds`, or a recording to its end.
 
         Raises BadParameter unless they are above 0, RadioTimeout, and SamplesLost where the radio does.
         """
