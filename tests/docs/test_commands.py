@@ -28,7 +28,7 @@ INLINE = [
     (page.name, one.removeprefix("sudo ").removeprefix("splitfl ")) for page in PAGES for one in page.inline
 ]
 ALONE = re.compile(r"^(run|plan|list|cite|channel (list|show|simulate)) ")
-NEEDS_MORE = re.compile(r"[A-Z]{4,}|^run (auto$|sst2|paper/)|--(live|radio)|quantization|clients=5000")
+NEEDS_MORE = re.compile(r"[A-Z]{4,}|^run (auto$|sst2|paper/)|--(live|radio|on ray)|quantization|clients=5000")
 """A placeholder, data or a package that are not here, root, or minutes."""
 OWN = [one.settings for entries in (METHODS, ADAPTERS, LINKS, TRANSPORTS) for one in entries.values()]
 PLUGINS = {page.name for page in PAGES if page.files}
