@@ -17,7 +17,7 @@ CODECS: Final = (
     *("none", "bf16", "int8", "int4", "uniform"),
     *("topk", "lowrank", "huffman", "zstd", "ans", DELTA),
 )
-"""The codecs shipped with splitfl; see `splitfl.wire.codecs`."""
+"""The codecs of splitfl: each is the module of its name in `splitfl.wire.codecs`."""
 
 _LONGEST: Final = 120
 

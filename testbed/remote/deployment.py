@@ -1,12 +1,11 @@
 """What a deployment puts on the nodes, and the session that this machine keeps of it."""
 
-import dataclasses
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +45,7 @@ class Deployment:
     model: str
     data: str
     version: str = ""
-    routes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    routes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -119,10 +118,10 @@ class Deployment:
 
     def _digest(self, inventory: Inventory) -> str:
         """Identifies the contents: wheel, settings, files by size and time, and the nodes' parts."""
-        nodes = [dataclasses.asdict(node) for node in inventory.nodes]
+        nodes = [asdict(node) for node in inventory.nodes]
         wheel = hashlib.sha256(Path(self.wheel).read_bytes()).hexdigest()
         files = [list(_stamps(Path(path))) for path in (self.model, self.data) if path]
-        text = json.dumps([dataclasses.asdict(self) | {"wheel": wheel}, nodes, files])
+        text = json.dumps([asdict(self) | {"wheel": wheel}, nodes, files])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -144,11 +143,11 @@ class DeploymentFolder:
 
     def write(self, deployment: Deployment) -> None:
         """Keeps the deployment."""
-        self._write("deployment.json", dataclasses.asdict(deployment))
+        self._write("deployment.json", asdict(deployment))
 
     def keep_nodes(self, nodes: Sequence[Node]) -> None:
         """Remembers nodes before they get files, so that `down` cleans them whatever the inventory has."""
-        self._write("nodes.json", [dataclasses.asdict(node) for node in nodes])
+        self._write("nodes.json", [asdict(node) for node in nodes])
 
     def nodes(self) -> list[Node]:
         """The nodes that have got files, server first."""
@@ -185,7 +184,7 @@ class DeploymentFolder:
         """Keeps a measured offset of each node's clock."""
         table = self._read("clocks.json") or {}
         for name, offset in offsets.items():
-            table.setdefault(name, []).append(dataclasses.asdict(offset))
+            table.setdefault(name, []).append(asdict(offset))
         self._write("clocks.json", table)
 
     def clocks(self) -> dict[str, list[ClockOffset]]:

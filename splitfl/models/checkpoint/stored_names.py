@@ -58,10 +58,7 @@ def refuse_unread(model: PreTrainedModel, stored: Mapping[str, Entry]) -> None:
     """
     family, unread = family_of(model.config.model_type), model._keys_to_ignore_on_load_unexpected or ()
     blocks = count_blocks(model.config)
-    further = getattr(
-        block_config(model.config), "num_nextn_predict_layers", None
-    )  # predict more than one token
-    known = blocks + (further or 0)
+    known = blocks + (getattr(block_config(model.config), "num_nextn_predict_layers", None) or 0)
     for key, entry in stored.items():
         if _OF_ADAPTER.search(key):
             raise CutError(
